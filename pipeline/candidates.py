@@ -1,0 +1,76 @@
+"""What a market's YAML may say of its candidates: one settings class a forecaster, validated without importing it."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+__all__ = [
+    "NEURAL",
+    "CandidateSettings",
+    "CategorySarimaxSettings",
+    "LightGBMSettings",
+    "LSTMSettings",
+    "SeasonalNaiveSettings",
+]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SeasonalNaiveSettings(_Settings):
+    """The same weekday's demand in the last seasons, with quantiles from how those seasons' forecasts erred."""
+
+    model: Literal["seasonal_naive"]
+    season_days: PositiveInt = 7
+    """Days after which demand repeats."""
+
+
+class CategorySarimaxSettings(_Settings):
+    """SARIMAX with calendar and promotion regressors a category, shared out to its items by their recent sales."""
+
+    model: Literal["category_sarimax"]
+    level: str = "category"
+    """Name of the static attribute whose groups are modelled."""
+    share_days: PositiveInt = 56
+    """Trailing days from which an item's share of its category is taken."""
+
+
+class LightGBMSettings(_Settings):
+    """Gradient-boosted trees on one feature table, direct over the horizon, with count quantiles around their mean."""
+
+    model: Literal["lightgbm"]
+    trees: PositiveInt = 200
+    leaves: int = Field(default=31, ge=2)
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    rows: PositiveInt = 200_000
+    """Training rows sampled from all series, origins and leads."""
+    min_rows_in_leaf: PositiveInt = 100
+    variance_power: float = Field(default=1.3, gt=1, lt=2)
+    """Tweedie power: near 1 demand scatters as counts do, near 2 in proportion to its mean."""
+    threads: PositiveInt = 1
+    """Threads of one fit; more help only where cores are idle."""
+
+
+class LSTMSettings(_Settings):
+    """An LSTM encoder over past days, with a dense decoder that sees the known future (Keras)."""
+
+    model: Literal["lstm"]
+    units: PositiveInt = 48
+    context_days: PositiveInt = 56
+    epochs: PositiveInt = 8
+    steps_per_epoch: PositiveInt = 40
+    batch_size: PositiveInt = 256
+    learning_rate: float = Field(default=2e-3, gt=0, le=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    jit: bool = False
+    unroll: bool = False
+
+
+CandidateSettings = Annotated[
+    SeasonalNaiveSettings | CategorySarimaxSettings | LightGBMSettings | LSTMSettings,
+    Field(discriminator="model"),
+]
+
+NEURAL = frozenset({"lstm"})
+"""Models that train on the queue `gpu`."""

