@@ -1,0 +1,20 @@
+"""Source adapters: each turns what somebody else keeps into batches of a feed's contract."""
+
+from pipeline.collect.sources.base import Source
+from pipeline.collect.sources.complete_journey import CompleteJourney
+from pipeline.collect.sources.files import Files
+from pipeline.collect.sources.public_holidays import PublicHolidays
+from pipeline.market import CompleteJourneySource, FilesSource, HolidaysSource, Market, SourceSettings
+
+__all__ = ["CompleteJourney", "Files", "PublicHolidays", "Source", "open_source"]
+
+
+def open_source(settings: SourceSettings, market: Market) -> Source:
+    """Return the adapter that a feed's settings name."""
+    match settings:
+        case CompleteJourneySource():
+            return CompleteJourney(market)
+        case FilesSource():
+            return Files(settings, market)
+        case HolidaysSource():
+            return PublicHolidays(settings)
