@@ -1,0 +1,66 @@
+"""A market's YAML: what is accepted, and the sentence for each mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.market import load_market, markets_dir
+from tests.conftest import MarketWriter
+
+
+@pytest.mark.parametrize("file", sorted(markets_dir().glob("*.yaml")), ids=lambda file: file.stem)
+def test_ready_markets_are_valid_and_named_like_their_file(file: Path) -> None:
+    assert load_market(file.stem).name == file.stem
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"horizn_days": 7}, ["'horizn_days'", "not a known key"]),
+        ({"horizon_days": "a week"}, ["'horizon_days'", "'a week'", "integer"]),
+        ({"horizon_days": 0}, ["'horizon_days'", "greater than 0"]),
+        ({"timezone": "Mars/Olympus"}, ["Mars/Olympus", "Europe/London"]),
+        ({"feeds": {"calendar": {"source": "holidays", "country": "GB"}}}, ["'sales' is required"]),
+        ({"feeds": {"sales": {"source": "ftp"}}}, ["feeds.sales", "ftp"]),
+        ({"candidates": {"trees": {"model": "lightgbm"}}}, ["seasonal_naive", "baseline"]),
+        ({"candidates": {"n": {"model": "seasonal_naive", "sesaon": 7}}}, ["candidates.n", "sesaon"]),
+        ({"schedule": {"at": 300}}, ["schedule.at", "300"]),
+        ({"series": {"levels": ["colour"]}}, ["series.levels", "colour"]),
+    ],
+)
+def test_mistake_is_told_with_file_and_key(small_market: MarketWriter, changes: dict[str, Any], words: list[str]) -> None:
+    file = small_market(**changes)
+    with pytest.raises(ConfigError) as caught:
+        load_market(file)
+    sentence = str(caught.value)
+    assert str(file) in sentence
+    assert "\n" not in sentence
+    for word in words:
+        assert word in sentence
+
+
+def test_missing_key_is_named(small_market: MarketWriter) -> None:
+    file = small_market()
+    file.write_text(file.read_text().replace("history_start", "history_begin"))
+    with pytest.raises(ConfigError, match="'history_start' is missing"):
+        load_market(file)
+
+
+def test_missing_file_names_the_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):
+        load_market(tmp_path / "absent.yaml")
+
+
+def test_unknown_name_lists_the_ready_ones() -> None:
+    with pytest.raises(ConfigError, match=r"no market 'atlantis'.*complete_journey"):
+        load_market("atlantis")
+
+
+@pytest.mark.parametrize("text", ["name: [unclosed", "just words", "- a\n- list"])
+def test_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        load_market(file)
