@@ -8,8 +8,8 @@ __all__ = [
     "NEURAL",
     "CandidateSettings",
     "CategorySarimaxSettings",
-    "LightGBMSettings",
     "LSTMSettings",
+    "LightGBMSettings",
     "SeasonalNaiveSettings",
 ]
 
@@ -64,7 +64,7 @@ class LSTMSettings(_Settings):
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     jit: bool = False
-    unroll: bool = False
+    days_per_step: int = 7
 
 
 CandidateSettings = Annotated[

@@ -195,7 +195,9 @@ def _market_file(name: str) -> Path:
     file = markets_dir() / f"{name}.yaml"
     if not file.exists():
         known = ", ".join(sorted(path.stem for path in markets_dir().glob("*.yaml"))) or "none"
-        msg = f"There is no market '{name}' in {markets_dir()} (ready ones: {known}); give one of them or a YAML's path."
+        msg = (
+            f"There is no market '{name}' in {markets_dir()} (ready ones: {known}); give one of them or a YAML's path."
+        )
         raise ConfigError(msg)
     return file
 

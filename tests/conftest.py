@@ -88,7 +88,14 @@ def small_market_settings() -> dict[str, Any]:
             "seasonal_naive": {"model": "seasonal_naive"},
             "category_sarimax": {"model": "category_sarimax"},
             "lightgbm": {"model": "lightgbm", "trees": 20},
-            "lstm": {"model": "lstm", "units": 8, "context_days": 28, "epochs": 2, "steps_per_epoch": 5, "batch_size": 32},
+            "lstm": {
+                "model": "lstm",
+                "units": 8,
+                "context_days": 28,
+                "epochs": 2,
+                "steps_per_epoch": 5,
+                "batch_size": 32,
+            },
         },
         "schedule": {"at": "05:00", "retries": 2, "retry_delay_seconds": 1},
     }

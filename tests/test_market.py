@@ -30,7 +30,9 @@ def test_ready_markets_are_valid_and_named_like_their_file(file: Path) -> None:
         ({"series": {"levels": ["colour"]}}, ["series.levels", "colour"]),
     ],
 )
-def test_mistake_is_told_with_file_and_key(small_market: MarketWriter, changes: dict[str, Any], words: list[str]) -> None:
+def test_mistake_is_told_with_file_and_key(
+    small_market: MarketWriter, changes: dict[str, Any], words: list[str]
+) -> None:
     file = small_market(**changes)
     with pytest.raises(ConfigError) as caught:
         load_market(file)

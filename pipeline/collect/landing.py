@@ -60,9 +60,7 @@ class _Landing:
 
 
 @contextmanager
-def land(
-    cycle: Cycle, feed: FeedName, *, grain: Grain, since: date, until: date, initial: bool
-) -> Iterator[_Landing]:
+def land(cycle: Cycle, feed: FeedName, *, grain: Grain, since: date, until: date, initial: bool) -> Iterator[_Landing]:
     """Open a batch of a feed for writing; it appears in the landing zone when the block ends without an error."""
     target = cycle.landing_dir(feed)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """How facts become dense arrays: pick the series, place every fact at its series and day, derive covariates."""
 
 from datetime import date, timedelta
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -85,7 +86,7 @@ class _Placer:
             np.maximum.at(dense, (placed["position"][inside], day[inside]), placed["value"][inside].astype(np.float32))
         return dense
 
-    def _placed(self, facts: pa.Table, columns: str) -> dict[str, NDArray[np.generic]]:
+    def _placed(self, facts: pa.Table, columns: str) -> dict[str, NDArray[Any]]:
         with duckdb.connect() as connection:
             connection.register("facts", facts)
             connection.register("series", self._series)
@@ -106,12 +107,14 @@ def _series(cycle: Cycle, sales: pa.Table) -> pa.Table:
         sql = """
             SELECT item, location FROM (
                 SELECT item, location, count(*) AS sold, sum(units) AS units FROM sales
-                WHERE date >= $since AND units > 0 GROUP BY ALL ORDER BY sold DESC, units DESC, item, location LIMIT $top
+                WHERE date >= $since AND units > 0 GROUP BY ALL
+                ORDER BY sold DESC, units DESC, item, location LIMIT $top
             ) ORDER BY item || '/' || location
         """
         series = connection.sql(sql, params={"since": since, "top": settings.top}).to_arrow_table()
     if series.num_rows == 0:
-        msg = f"No item of '{cycle.market.name}' has sold between {since} and {cycle.as_of}; there is nothing to forecast."
+        name = cycle.market.name
+        msg = f"No item of '{name}' has sold between {since} and {cycle.as_of}, so there is nothing to forecast."
         raise StageError(msg)
     return series
 

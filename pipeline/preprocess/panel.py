@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,14 +126,17 @@ class Panel:
             FileNotFoundError: if the folder holds no panel.
         """
         meta = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in cls._array_names()
         }
         return cls(
             start=date.fromisoformat(meta["start"]),
             horizon=meta["horizon"],
+            past_names=tuple(meta["past_names"]),
+            known_names=tuple(meta["known_names"]),
+            shared_names=tuple(meta["shared_names"]),
+            static_names=tuple(meta["static_names"]),
             static_levels=tuple(tuple(levels) for levels in meta["static_levels"]),
-            **{name: tuple(meta[name]) for name in ("past_names", "known_names", "shared_names", "static_names")},
             **arrays,
         )
 

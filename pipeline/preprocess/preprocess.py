@@ -37,8 +37,9 @@ def run(cycle: Cycle) -> PreprocessReport:
     Raises:
         StageError: if the sales of this market have not been validated or leave no series to forecast.
     """
-    inputs = {f"facts/{feed}": cycle.lake.version(f"facts/{feed}") for feed in cycle.market.feeds}
-    missing = [table for table, version in inputs.items() if version is None]
+    versions = {f"facts/{feed}": cycle.lake.version(f"facts/{feed}") for feed in cycle.market.feeds}
+    inputs = {table: version for table, version in versions.items() if version is not None}
+    missing = [table for table in versions if table not in inputs]
     if missing:
         msg = f"{cycle.key} has no {', '.join(missing)} in the lake; run 'trendmill collect' and 'validate' first."
         raise StageError(msg)

@@ -54,7 +54,7 @@ def check(batch: pa.Table, suite_name: str, parameters: Mapping[str, Any], conte
     """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
-    import great_expectations as gx  # noqa: PLC0415 - seconds to import, needed in this stage alone
+    import great_expectations as gx
 
     frame = _frame(batch)
     context_dir.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,8 @@ def check(batch: pa.Table, suite_name: str, parameters: Mapping[str, Any], conte
     context.build_data_docs()
     (identifier, result), *_ = ran.run_results.items()
     batch_of_rows = definition.get_batch(batch_parameters={"dataframe": frame})
-    blocking, warnings, reasons = [], [], {}
+    blocking, warnings = [], []
+    reasons: dict[int, tuple[str, str]] = {}
     for outcome in result.results:
         if outcome.success:
             continue

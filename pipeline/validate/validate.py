@@ -144,7 +144,9 @@ def _refuse_if_blocked(cycle: Cycle, feed: Feed, verdict: Verdict, rows: int) ->
     share, allowed = len(verdict.reasons) / max(rows, 1), cycle.market.gate.max_quarantined_share
     if share > allowed:
         first = next(iter(verdict.reasons.values()))[1]
-        problems.append(f"{share:.1%} of its rows would be quarantined, first because {first}; {allowed:.1%} is allowed")
+        problems.append(
+            f"{share:.1%} of its rows would be quarantined, first because {first}; {allowed:.1%} is allowed"
+        )
     if problems:
         msg = (
             f"The batch '{feed.name}' of {cycle.key} is refused: {'; '.join(problems)}. Nothing of it entered the lake; "

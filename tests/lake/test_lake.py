@@ -14,9 +14,7 @@ from pipeline.errors import FencedError, StageError
 from pipeline.lake import Lake
 
 DAY = date(2021, 3, 1)
-FACTS = pa.schema(
-    [("known_on", pa.date32()), ("item", pa.string()), ("units", pa.float64()), ("deleted", pa.bool_())]
-)
+FACTS = pa.schema([("known_on", pa.date32()), ("item", pa.string()), ("units", pa.float64()), ("deleted", pa.bool_())])
 
 
 @pytest.fixture
@@ -96,7 +94,7 @@ def test_provenance_stands_in_the_tables_history(lake: Lake, tmp_path: Path) -> 
 
 def test_table_that_was_never_written_is_told_in_a_sentence(lake: Lake) -> None:
     assert lake.version("t") is None
-    with pytest.raises(StageError, match="'t'.*does not exist yet"):
+    with pytest.raises(StageError, match=r"'t'.*does not exist yet"):
         lake.read("t")
 
 

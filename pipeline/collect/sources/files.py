@@ -81,7 +81,7 @@ class Files:
     def _found(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         paths, reader = self._reader()
         try:
-            return connection.sql(f"FROM {reader} LIMIT 0", params={"paths": paths}).columns  # noqa: S608
+            return connection.sql(f"FROM {reader} LIMIT 0", params={"paths": paths}).columns
         except duckdb.Error as exc:
             raise self._unreadable(exc) from exc
 
@@ -90,7 +90,9 @@ class Files:
         readers = {_READERS.get(path.suffix.lower()) for path in paths}
         reader = readers.pop()
         if readers or reader is None:
-            msg = f"'{self._path}' must name files of one kind, .csv or .parquet; found {', '.join(map(str, paths[:3]))}."
+            msg = (
+                f"'{self._path}' must name files of one kind, .csv or .parquet; found {', '.join(map(str, paths[:3]))}."
+            )
             raise SourceError(msg)
         return [str(path) for path in paths], reader
 

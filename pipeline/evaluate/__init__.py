@@ -1,0 +1,5 @@
+"""Rolling-origin backtest, metrics, the verdict and the champion."""
+
+from pipeline.evaluate.evaluate import EvaluateReport, run
+
+__all__ = ["EvaluateReport", "run"]

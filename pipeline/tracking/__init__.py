@@ -1,0 +1,21 @@
+"""MLflow: one experiment a market, one parent run a cycle, one child run a candidate.
+
+The only code that talks to it.
+"""
+
+from pipeline.tracking.registry import champion_version, load_version, move_champion, register
+from pipeline.tracking.runs import BeginReport, CandidateRun, CloseReport, begin, candidate_run, close, log_to_cycle
+
+__all__ = [
+    "BeginReport",
+    "CandidateRun",
+    "CloseReport",
+    "begin",
+    "candidate_run",
+    "champion_version",
+    "close",
+    "load_version",
+    "log_to_cycle",
+    "move_champion",
+    "register",
+]

@@ -1,0 +1,152 @@
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from airflow.sdk import TriggerRule
+from airflow.serialization.serialized_objects import DagSerialization
+
+from pipeline.candidates import NEURAL
+from pipeline.market import Market, ScheduleSettings, load_market
+
+MARKETS = Path(__file__).resolve().parents[2] / "markets"
+
+
+@pytest.fixture(scope="module")
+def dag(factory):
+    return factory.daily_cycle(factory.read_card(MARKETS / "complete_journey.yaml"))
+
+
+def test_the_dag_is_named_after_its_market_and_runs_nightly_in_its_time_zone(dag):
+    assert dag.dag_id == "daily_cycle__complete_journey"
+    assert dag.timetable.expression == "0 5 * * *"
+    assert dag.timetable.timezone == "America/New_York"
+    assert not dag.catchup
+    assert dag.max_active_runs == 1
+    assert dag.start_date is None, "a DAG that is let go would run the night before at once"
+
+
+def test_everything_is_tagged_and_documented(dag):
+    assert {"trendmill", "daily", "complete_journey"} <= set(dag.tags)
+    assert "airflow pools set gpu" in dag.doc_md
+    for task in dag.tasks:
+        assert task.doc_md, task.task_id
+        assert task.task_id == "watcher" or "**When it fails:**" in task.doc_md, task.task_id
+
+
+def test_tasks_retry_with_back_off_and_time_out(dag):
+    for task in dag.tasks:
+        assert task.execution_timeout == timedelta(minutes=60)
+        if task.task_id != "watcher":
+            assert (task.retries, task.retry_delay) == (2, timedelta(seconds=30))
+            assert task.retry_exponential_backoff
+            assert task.max_retry_delay
+
+
+def test_neural_candidates_take_the_gpu_and_the_rest_takes_processors(dag):
+    on_gpu = {task.task_id for task in dag.tasks if (task.pool, task.queue) == ("gpu", "gpu")}
+    on_cpu = {task.task_id for task in dag.tasks if (task.pool, task.queue) == ("cpu", "cpu")}
+    assert on_gpu == {"neural.train", "neural.backtest"}
+    assert on_cpu == set(dag.task_ids) - on_gpu
+
+
+def test_data_flows_in_the_order_of_the_stages(dag):
+    def before(task_id: str) -> set[str]:
+        return dag.get_task(task_id).upstream_task_ids
+
+    assert before("feeds.collect") == {"begin"}
+    assert before("feeds.validate") == {"feeds.collect"}
+    assert before("preprocess") == {"feeds.validate"}
+    for group in ("candidates", "neural"):
+        assert before(f"{group}.train") == {"preprocess"}
+        assert before(f"{group}.backtest") == {f"{group}.train"}
+    assert before("evaluate") == {"candidates.backtest", "neural.backtest"}
+    assert before("promote") == {"evaluate"}
+    assert before("publish") == {"promote"}
+    assert before("report") == {"publish"}
+
+
+def test_a_failed_task_is_a_failed_run(dag):
+    """`close` always runs, so it alone would make every run a success: the watcher sees every task."""
+    closing, watching = dag.get_task("close"), dag.get_task("watcher")
+    assert closing.trigger_rule == TriggerRule.ALL_DONE
+    assert watching.trigger_rule == TriggerRule.ONE_FAILED
+    assert closing.upstream_task_ids == set(dag.task_ids) - {"close", "watcher"}
+    assert watching.upstream_task_ids == set(dag.task_ids) - {"watcher"}
+    assert watching.retries == 0
+    assert [task.task_id for task in dag.leaves] == ["watcher"]
+
+
+def test_the_dag_can_be_stored_and_shows_the_mapped_names(dag):
+    stored = DagSerialization.to_dict(dag)["dag"]
+    collect = next(task["__var"] for task in stored["tasks"] if task["__var"]["task_id"] == "feeds.collect")
+    assert "op_kwargs['feed']" in str(collect)
+
+
+def test_a_market_without_neural_candidates_has_no_gpu_tasks(factory, tmp_path):
+    card = read(factory, tmp_path, candidates={"naive": {"model": "seasonal_naive"}})
+    assert not [task for task in factory.daily_cycle(card).tasks if task.pool == "gpu"]
+
+
+def test_what_the_dag_assumes_equals_what_the_library_says(factory, tmp_path):
+    assert factory.GPU_MODELS == NEURAL
+    card, settings = read(factory, tmp_path), ScheduleSettings()
+    for name in ScheduleSettings.model_fields:
+        assert getattr(card, name) == getattr(settings, name), name
+    assert card.timezone == Market.model_fields["timezone"].default
+
+
+def test_the_card_agrees_with_the_validated_market(factory):
+    for file in MARKETS.glob("*.yaml"):
+        card, market = factory.read_card(file), load_market(file)
+        assert (card.name, card.title, card.timezone) == (market.name, market.title, market.timezone)
+        assert set(card.feeds) == set(market.feeds)
+        assert card.models == {name: settings.model for name, settings in market.candidates.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: [", "ParserError"),
+        ("name: shop", "'feeds'"),
+        ("just words", "AttributeError"),
+        ("name: My Shop\nfeeds: {sales: {}}\ncandidates: {n: {model: seasonal_naive}}", "needs a name"),
+        ("name: shop\nfeeds: {sales: {}}\ncandidates: {n: {model: x}}\ntimezone: Mars/Base", "Mars/Base"),
+        ("name: shop\nfeeds: {sales: {}}\ncandidates: {n: {model: x}}\nschedule: {at: 5}", "TypeError"),
+    ],
+)
+def test_a_broken_market_is_one_sentence_and_spares_the_others(factory, tmp_path, monkeypatch, text, said):
+    monkeypatch.setenv("TRENDMILL_MARKETS", str(tmp_path))
+    shutil.copy(MARKETS / "complete_journey.yaml", tmp_path)
+    (tmp_path / "broken.yaml").write_text(text, encoding="utf-8")
+    found = factory.find_markets()
+    assert [card.name for card in found.cards] == ["complete_journey"]
+    (problem,) = found.problems
+    assert str(tmp_path / "broken.yaml") in problem
+    assert said in problem
+    assert "\n" not in problem
+
+
+def test_two_markets_of_one_name_are_a_problem(factory, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRENDMILL_MARKETS", str(tmp_path))
+    for name in ("a.yaml", "b.yaml"):
+        shutil.copy(MARKETS / "complete_journey.yaml", tmp_path / name)
+    found = factory.find_markets()
+    assert len(found.cards) == 1
+    assert "both call their market 'complete_journey'" in found.problems[0]
+
+
+def test_a_single_market_file_is_found_and_wins(factory, tmp_path, monkeypatch):
+    own = shutil.copy(MARKETS / "complete_journey.yaml", tmp_path / "mine.yaml")
+    monkeypatch.setenv("TRENDMILL_MARKET_FILE", str(own))
+    found = factory.find_markets()
+    assert not found.problems
+    assert [card.file for card in found.cards if card.name == "complete_journey"] == [own.resolve()]
+
+
+def read(factory, folder: Path, **changes):
+    content = {"name": "shop", "feeds": {"sales": {}}, "candidates": {"naive": {"model": "seasonal_naive"}}}
+    file = folder / "shop.yaml"
+    file.write_text(yaml.safe_dump(content | changes), encoding="utf-8")
+    return factory.read_card(file)
