@@ -96,8 +96,9 @@ class _Backtest:
 
     @classmethod
     def of(cls, cycle: Cycle, candidate: str, panel: Panel, scales: NDArray[np.float64]) -> "_Backtest":
-        rows = cycle.lake.read("backtests", cycle=cycle.as_of, candidate=candidate)
-        if rows.num_rows == 0:
+        held = cycle.lake.exists("backtests")
+        rows = cycle.lake.read("backtests", cycle=cycle.as_of, candidate=candidate) if held else None
+        if rows is None or rows.num_rows == 0:
             msg = (
                 f"The candidate '{candidate}' of {cycle.key} has no backtest; run 'trendmill evaluate' from its start."
             )
