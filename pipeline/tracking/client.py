@@ -17,6 +17,10 @@ from pipeline.cycle import Cycle, Home
 __all__ = ["connect", "experiment_id"]
 
 
+_PAGE_FOR_MODELS = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens the experiment on its runs and metrics, not on the view for language models."""
+
+
 def connect(cycle: Cycle) -> MlflowClient:
     """Return a client of the cycle's MLflow, with its experiment in place."""
     uri = _tracking_uri(cycle.home)
@@ -33,7 +37,9 @@ def experiment_id(cycle: Cycle) -> str:
     found = client.get_experiment_by_name(cycle.market.name)
     if found is None:
         try:
-            return client.create_experiment(cycle.market.name, artifact_location=_artifact_location(cycle.home))
+            return client.create_experiment(
+                cycle.market.name, artifact_location=_artifact_location(cycle.home), tags=_PAGE_FOR_MODELS
+            )
         except MlflowException:
             found = client.get_experiment_by_name(cycle.market.name)
             if found is None:
