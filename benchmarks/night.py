@@ -46,9 +46,7 @@ def main(
 
         console.rule(f"{plain.key}")
         table = Table("", "one process", "on Airflow", "ratio", box=None)
-        table.add_row(
-            "seconds", f"{seconds:.0f}", f"{night.total_seconds:.0f}", f"{night.total_seconds / seconds:.2f}"
-        )
+        table.add_row("seconds", f"{seconds:.0f}", f"{night.total_seconds:.0f}", f"{night.total_seconds / seconds:.2f}")
         table.add_row("peak MB", f"{memory:.0f}", f"{night.peak_memory_bytes / MEGABYTE:.0f}", "")
         console.print(table)
         console.print(f"Airflow's own start: {night.engine_start_seconds:.0f} s. Same published rows: {same}.")

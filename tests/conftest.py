@@ -26,6 +26,7 @@ MarketWriter = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """Give each test a Trendmill home of its own."""
+    # MLflow sets its variable in this process; commands that a test starts must not inherit it.
     for name in ("MLFLOW_TRACKING_URI", "TRENDMILL_MARKETS", "TRENDMILL_EXPECTATIONS"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "home"

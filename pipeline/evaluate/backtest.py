@@ -1,7 +1,7 @@
 """Rolling-origin backtest of one candidate.
 
-Refit policy, the same for every candidate: it is fitted once, on what was known at the first origin; at later origins it
-sees the new observations but learns no new parameters.
+Refit policy, the same for every candidate: it is fitted once, on what was known at the first origin; at later origins
+it sees the new observations but learns no new parameters.
 """
 
 from dataclasses import dataclass

@@ -44,8 +44,8 @@ class EvaluateReport(StageReport):
     def summary(self) -> str:
         """Return one sentence for a log or a terminal."""
         return (
-            f"{self.winner} wins with a weighted quantile loss of {self.wql:.4f}, {self.gain:.1%} below {self.baseline} "
-            f"({self.baseline_wql:.4f}); its 80 % interval covers {self.coverage_80:.1%}."
+            f"{self.winner} wins with a weighted quantile loss of {self.wql:.4f}, {self.gain:.1%} below "
+            f"{self.baseline} ({self.baseline_wql:.4f}); its 80 % interval covers {self.coverage_80:.1%}."
         )
 
 

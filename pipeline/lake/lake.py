@@ -42,11 +42,11 @@ class Lake:
 
     def exists(self, table: str) -> bool:
         """Return whether the table has been written."""
-        return DeltaTable.is_deltatable(self._uri(table))
+        return DeltaTable.is_deltatable(self.uri(table))
 
     def version(self, table: str) -> int | None:
         """Return the table's newest version, or None where it was never written."""
-        opened = self._open(table)
+        opened = self.open(table)
         return None if opened is None else opened.version()
 
     def read(self, table: str, *, version: int | None = None, **equal: date | str) -> pa.Table:
@@ -90,26 +90,29 @@ class Lake:
 
         Begin it before the work: an attempt is refused if another one has committed for the same owner meanwhile.
         """
-        return Attempt(self, table, owner, self._fence(table, owner))
+        return Attempt(self, table, owner, self.commits_of(table, owner))
 
-    def _fence(self, table: str, owner: Mapping[str, date | str]) -> int:
-        opened = self._open(table)
+    def commits_of(self, table: str, owner: Mapping[str, date | str]) -> int:
+        """Return how often an owner's rows of a table have been committed: what fences attempts."""
+        opened = self.open(table)
         return 0 if opened is None else (opened.transaction_version(_app_id(table, owner)) or 0)
 
     def _opened(self, table: str, version: int | None = None) -> DeltaTable:
-        opened = self._open(table, version)
+        opened = self.open(table, version)
         if opened is None:
             msg = f"The table '{table}' in {self.root} does not exist yet; run the stage that writes it first."
             raise StageError(msg)
         return opened
 
-    def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
+    def open(self, table: str, version: int | None = None) -> DeltaTable | None:
+        """Return a table at a version (the newest without one), or None where it was never written."""
         try:
-            return DeltaTable(self._uri(table), version=version)
+            return DeltaTable(self.uri(table), version=version)
         except TableNotFoundError:
             return None
 
-    def _uri(self, table: str) -> str:
+    def uri(self, table: str) -> str:
+        """Return where a table lies."""
         return f"{self.root}/{table}"
 
 
@@ -149,7 +152,7 @@ class Attempt:
         raise FencedError(msg)
 
     def _refuse_if_fenced(self) -> None:
-        if self.lake._fence(self.table, self.owner) != self.fence:
+        if self.lake.commits_of(self.table, self.owner) != self.fence:
             owner = ", ".join(f"{column} {value}" for column, value in self.owner.items())
             msg = f"Another attempt has committed {owner} to '{self.table}' since this one began; this one is stale."
             raise FencedError(msg)
@@ -175,8 +178,8 @@ class Attempt:
         return differ is None
 
     def _opened_or_created(self, schema: pa.Schema) -> DeltaTable:
-        return self.lake._open(self.table) or DeltaTable.create(
-            self.lake._uri(self.table), schema, mode="ignore", partition_by=["cycle"]
+        return self.lake.open(self.table) or DeltaTable.create(
+            self.lake.uri(self.table), schema, mode="ignore", partition_by=["cycle"]
         )
 
     def _write(self, current: DeltaTable, rows: pa.Table, provenance: Mapping[str, str]) -> None:

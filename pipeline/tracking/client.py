@@ -17,6 +17,8 @@ from pipeline.cycle import Cycle, Home
 __all__ = ["connect", "experiment_id"]
 
 
+_GIVEN_URI = os.environ.get("MLFLOW_TRACKING_URI")
+"""Read once: MLflow puts whatever it is told to use into this variable."""
 _PAGE_FOR_MODELS = {"mlflow.experimentKind": "custom_model_development"}
 """Opens the experiment on its runs and metrics, not on the view for language models."""
 
@@ -49,9 +51,8 @@ def experiment_id(cycle: Cycle) -> str:
 
 @cache
 def _tracking_uri(home: Home) -> str:
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    if given:
-        return given
+    if _GIVEN_URI:
+        return _GIVEN_URI
     home.mlflow.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{home.mlflow / 'mlflow.db'}"
 

@@ -149,8 +149,8 @@ def _refuse_if_blocked(cycle: Cycle, feed: Feed, verdict: Verdict, rows: int) ->
         )
     if problems:
         msg = (
-            f"The batch '{feed.name}' of {cycle.key} is refused: {'; '.join(problems)}. Nothing of it entered the lake; "
-            f"mend the source and run the cycle again ({verdict.docs})."
+            f"The batch '{feed.name}' of {cycle.key} is refused: {'; '.join(problems)}. Nothing of it entered the "
+            f"lake; mend the source and run the cycle again ({verdict.docs})."
         )
         raise GateError(msg)
 

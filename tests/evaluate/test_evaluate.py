@@ -187,7 +187,7 @@ def test_stages_out_of_order_say_which_comes_first(cycle: Cycle) -> None:
     with pytest.raises(StageError, match="begin the cycle first"):
         train.run(cycle, "trees")
     tracking.begin(cycle)
-    with pytest.raises(StageError, match="'seasonal_naive' of .* has no backtest"):
+    with pytest.raises(StageError, match=r"'seasonal_naive' of .* has no backtest"):
         evaluate.run(cycle)
     with pytest.raises(ConfigError, match="no candidate 'forest'"):
         train.fit(cycle, "forest", preprocess.load_panel(cycle)[0])
