@@ -30,10 +30,10 @@ class CategorySarimaxSettings(_Settings):
     """SARIMAX with calendar and promotion regressors a category, shared out to its items by their recent sales."""
 
     model: Literal["category_sarimax"]
-    level: str = "category"
-    """Name of the static attribute whose groups are modelled."""
+    level: str | None = None
+    """Name of the static attribute whose groups are modelled; the topmost where none is named."""
     share_days: PositiveInt = 56
-    """Trailing days from which an item's share of its category is taken."""
+    """Trailing days from which an item's share of its group is taken."""
 
 
 class LightGBMSettings(_Settings):
@@ -58,13 +58,18 @@ class LSTMSettings(_Settings):
     model: Literal["lstm"]
     units: PositiveInt = 48
     context_days: PositiveInt = 56
-    epochs: PositiveInt = 8
+    """Days that the encoder sees, rounded up to whole steps."""
+    days_per_step: PositiveInt = 7
+    """Days that the encoder reads at once: a week a step is fast and keeps weekdays apart."""
+    epochs: PositiveInt = 6
     steps_per_epoch: PositiveInt = 40
+    closing_steps: int = Field(default=40, ge=0)
+    """Steps on the whole history once the best epoch is known by a held-out tail."""
+    patience: PositiveInt = 3
+    """Epochs without a lower held-out loss after which learning stops."""
     batch_size: PositiveInt = 256
-    learning_rate: float = Field(default=2e-3, gt=0, le=1)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    jit: bool = False
-    days_per_step: int = 7
+    learning_rate: float = Field(default=6e-3, gt=0, le=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 CandidateSettings = Annotated[
@@ -72,5 +77,5 @@ CandidateSettings = Annotated[
     Field(discriminator="model"),
 ]
 
-NEURAL = frozenset({"lstm"})
+NEURAL: frozenset[str] = frozenset({"lstm"})
 """Models that train on the queue `gpu`."""

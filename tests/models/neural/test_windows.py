@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.models.levels import Levels
+from pipeline.models.neural.windows import LEVEL_DAYS, Sampler, Standard, Windows, WindowShape
+from pipeline.preprocess.panel import Panel
+
+SHAPE = WindowShape(context=21, horizon=14)
+
+
+@pytest.fixture
+def panel(make_panel):
+    drawn = make_panel(series=6, days=100)
+    observed = drawn.observed.copy()
+    observed[2, 50:75] = False
+    return replace(drawn, y=np.where(observed, drawn.y, 0), observed=observed)
+
+
+@pytest.fixture
+def windows(panel):
+    return Windows(panel, Levels.of(panel, LEVEL_DAYS), Standard.of(panel), SHAPE)
+
+
+def test_a_window_is_the_slice_of_the_panel(panel, windows):
+    series, origin = np.array([2, 4]), np.array([70, 99])
+    inputs = windows.inputs(series, origin)
+    level = windows.level(series, origin)
+    for row, (s, t) in enumerate(zip(series, origin, strict=True)):
+        past = slice(t - 20, t + 1)
+        np.testing.assert_allclose(inputs["context"][row, :, 0], np.log1p(panel.y[s, past] / level[row]), rtol=1e-5)
+        np.testing.assert_array_equal(inputs["context"][row, :, 1], panel.observed[s, past])
+        known = panel.known[s, t + 1 : t + 15]
+        mean, spread = (np.array([Standard.of(panel).moments[name][i] for name in panel.known_names]) for i in (0, 1))
+        np.testing.assert_allclose(inputs["future"][row, :, :2], (known - mean) / spread, rtol=1e-4, atol=1e-5)
+
+
+def test_days_before_the_history_are_empty(windows):
+    context = windows.inputs(np.array([0]), np.array([4]))["context"]
+    assert (context[0, :16] == 0).all()
+    assert (context[0, 16:, 1] == 1).all()
+
+
+def test_targets_weigh_nothing_where_not_observed_or_too_late(panel, windows):
+    targets = windows.targets(np.array([2, 0]), np.array([68, 90]), last_day=95)
+    np.testing.assert_array_equal(targets[0, :, 1] > 0, panel.observed[2, 69:83])
+    np.testing.assert_array_equal(targets[1, :, 1] > 0, np.arange(91, 105) <= 95)
+    level = windows.level(np.array([0]), np.array([90]))
+    np.testing.assert_allclose(targets[1, :5, 0], panel.y[0, 91:96] / level, rtol=1e-6)
+
+
+def test_the_same_weekday_is_found_at_every_lead(make_panel):
+    panel = make_panel(series=1, days=70)
+    panel = replace(panel, y=(1 + np.arange(70) % 7).astype(np.float32)[None])
+    windows = Windows(panel, Levels.of(panel, LEVEL_DAYS), Standard.of(panel), SHAPE)
+    at = np.array([0]), np.array([69])
+    last = np.expm1(windows.inputs(*at)["future"][0, :, -1]) * windows.level(*at)
+    np.testing.assert_allclose(last, 1 + np.arange(70, 84) % 7, rtol=1e-4)
+
+
+def test_windows_are_deaf_to_the_future(panel, windows):
+    y, observed, past = panel.y.copy(), panel.observed.copy(), panel.past.copy()
+    y[:, 80:], past[:, 80:], observed[:, 80:] = 1e6, 1e6, False
+    changed = Windows(
+        replace(panel, y=y, observed=observed, past=past), Levels.of(panel, LEVEL_DAYS), Standard.of(panel), SHAPE
+    )
+    series, origin = np.arange(6), np.full(6, 79)
+    for name, values in windows.inputs(series, origin).items():
+        np.testing.assert_array_equal(changed.inputs(series, origin)[name], values)
+
+
+def test_batches_repeat_by_seed_and_differ_by_step(windows):
+    def first(seed, epoch, step):
+        return Sampler(windows, range(30, 80), 80, 8, seed).batch(epoch, step)[0]["context"]
+
+    np.testing.assert_array_equal(first(1, 2, 3), first(1, 2, 3))
+    for other in ((1, 2, 4), (1, 3, 3), (2, 2, 3)):
+        assert not np.array_equal(first(1, 2, 3), first(*other))
+
+
+def test_batches_come_from_a_panel_mapped_into_memory(panel, windows, tmp_path):
+    panel.save(tmp_path)
+    mapped = Panel.load(tmp_path)
+    other = Windows(mapped, Levels.of(mapped, LEVEL_DAYS), Standard.of(mapped), SHAPE)
+    one, two = (Sampler(source, range(30, 80), 80, 8, 1).batch(0, 0) for source in (windows, other))
+    np.testing.assert_array_equal(one[0]["context"], two[0]["context"])
+    np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_an_unknown_covariate_is_named(panel):
+    with pytest.raises(ValueError, match="'weather'"):
+        Standard.of(panel).apply(np.zeros((1, 1)), ("weather",))
