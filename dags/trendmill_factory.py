@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -30,6 +31,9 @@ GPU_MODELS = frozenset({"lstm"})
 
 _LONGEST_RETRY_DELAY = timedelta(minutes=15)
 _LOG = logging.getLogger("trendmill")
+
+_reporting_task = partial(task, multiple_outputs=False)
+"""A task whose report is handed on as one XCom, and not once more for each of its keys."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def daily_cycle(card: MarketCard) -> DAG:
 
 
 def _begin(card: MarketCard) -> Any:
-    @task(
+    @_reporting_task(
         doc_md=_doc(
             "Validates the market, checks the as-of day, and opens the cycle's parent run in MLflow.",
             "The message names the key of the market's YAML, or the date, that is wrong; mend it and clear this task.",
@@ -181,7 +185,7 @@ def _begin(card: MarketCard) -> Any:
 
 
 def _feeds(card: MarketCard) -> Any:
-    @task(
+    @_reporting_task(
         map_index_template=_label("feed"),
         doc_md=_doc(
             "Fetches one feed for this as-of day and its look-back window, and lands it.",
@@ -193,7 +197,7 @@ def _feeds(card: MarketCard) -> Any:
 
         return _run(card, run, feed)
 
-    @task(
+    @_reporting_task(
         map_index_template=_label("feed"),
         doc_md=_doc(
             "Holds the landed batch against its suite in `expectations/`: bad rows go to quarantine, the rest to the "
@@ -215,7 +219,7 @@ def _feeds(card: MarketCard) -> Any:
 
 
 def _preprocess(card: MarketCard) -> Any:
-    @task(
+    @_reporting_task(
         doc_md=_doc(
             "Reads the facts as they were known on the as-of day and writes the dense panel that all models share.",
             "The message says what an earlier stage should have left; clear that stage, and this one follows.",
@@ -240,7 +244,7 @@ def _candidates(card: MarketCard) -> Iterator[Any]:
 
 
 def _candidate_group(card: MarketCard, group_id: str, pool: str) -> Any:
-    @task(
+    @_reporting_task(
         map_index_template=_label("candidate"),
         pool=pool,
         queue=pool,
@@ -255,7 +259,7 @@ def _candidate_group(card: MarketCard, group_id: str, pool: str) -> Any:
 
         return _run(card, run, candidate)
 
-    @task(
+    @_reporting_task(
         map_index_template=_label("candidate"),
         pool=pool,
         queue=pool,
@@ -277,7 +281,7 @@ def _candidate_group(card: MarketCard, group_id: str, pool: str) -> Any:
 
 
 def _evaluate(card: MarketCard) -> Any:
-    @task(
+    @_reporting_task(
         doc_md=_doc(
             "Compares all candidates on the same rolling origins and reaches the verdict.",
             "A candidate's scores are missing; clear its `backtest`.",
@@ -292,7 +296,7 @@ def _evaluate(card: MarketCard) -> Any:
 
 
 def _promote(card: MarketCard) -> Any:
-    @task(
+    @_reporting_task(
         doc_md=_doc(
             "Registers the winner and moves the alias `champion`; an older cycle can never move it.",
             "Another cycle may have promoted meanwhile; the message names it. Nothing is half-moved.",
@@ -307,7 +311,7 @@ def _promote(card: MarketCard) -> Any:
 
 
 def _publish(card: MarketCard) -> Any:
-    @task(
+    @_reporting_task(
         doc_md=_doc(
             "Writes the champion's quantile forecasts as this cycle's vintage.",
             "Clear it: the vintage is written in one commit, or not at all.",
@@ -322,7 +326,7 @@ def _publish(card: MarketCard) -> Any:
 
 
 def _report(card: MarketCard) -> Any:
-    @task(
+    @_reporting_task(
         doc_md=_doc(
             "Draws the cycle's self-contained HTML report and keeps it as an artifact of the MLflow run.",
             "The forecasts are already published; clear this task alone.",

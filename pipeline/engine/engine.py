@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
 from pipeline.cycle import Home
+from pipeline.engine import warm
 from pipeline.engine.credentials import Credentials
 from pipeline.engine.errors import EngineError
 from pipeline.engine.lock import HomeLock, Tenant
@@ -28,6 +29,7 @@ _START_SECONDS = 180.0
 _POLL_SECONDS = 0.25
 _LEAST_FREE_BYTES = 1_000_000_000
 _AIRFLOW = (sys.executable, "-P", "-m", "airflow")
+_WARM_AIRFLOW = (sys.executable, "-P", warm.__file__)
 _COMPONENTS = ("metadatabase", "scheduler", "dag_processor")
 _LEFT_OVER_NOTE = "The engine that ran it was stopped before it finished."
 
@@ -189,7 +191,7 @@ class Engine:
         self.add("api-server", [*_AIRFLOW, "api-server"])
         if self._predecessor:
             self._put_right()
-        self.add("scheduler", [*_AIRFLOW, "scheduler", "--skip-serve-logs"])
+        self.add("scheduler", [*_WARM_AIRFLOW, "scheduler", "--skip-serve-logs"])
         self.add("dag-processor", [*_AIRFLOW, "dag-processor"])
         self._wait_for("metadatabase")
         self.api.warm_up()

@@ -26,7 +26,8 @@ def reason_of(log: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _exception(detail: Mapping[str, Any]) -> str:
-    kind, message = str(detail["exc_type"]), str(detail["exc_value"]).strip()
+    kind, lines = str(detail["exc_type"]), str(detail["exc_value"]).strip().splitlines()
+    message = lines[0] if lines else ""  # a database's errors go on with whole statements
     if not message:
         return kind
     return message if kind in _PLAIN else f"{kind}: {message}"

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pipeline.market import load_market
 
 __all__ = ["NightResult", "TaskOutcome", "run_night"]
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 _WATCHER = "watcher"
 _SUPERSEDED_NOTE = "Given up for a night that was started by hand."
 _INTERRUPTED_NOTE = "The engine that ran it was stopped before it finished."
@@ -117,15 +117,23 @@ def _give_up_unfinished(api: AirflowApi, dag_id: str) -> None:
 
 def _watch(engine: Engine, dag_id: str, run_id: str, console: Console, title: str) -> list[TaskState]:
     """Show the run until it ends; return its tasks as they ended."""
+    labels: dict[tuple[str, int], str] = {}
     with open_watch(console, title) as watch:
         while True:
             engine.check()
             finished = engine.api.run_state(dag_id, run_id) in {"success", "failed"}
-            tasks = sorted(engine.api.tasks(dag_id, run_id), key=_position)
+            tasks = sorted((_labelled(task, labels) for task in engine.api.tasks(dag_id, run_id)), key=_position)
             watch.show(tasks)
             if finished:
                 return tasks
             time.sleep(_POLL_SECONDS)
+
+
+def _labelled(task: TaskState, labels: dict[tuple[str, int], str]) -> TaskState:
+    """Return the task with its label, which Airflow knows only while a try runs; the tasks of a group share theirs."""
+    key = (task.task_id.rpartition(".")[0] or task.task_id, task.map_index)
+    label = labels[key] = task.label or labels.get(key, "")
+    return replace(task, label=label)
 
 
 def _position(task: TaskState) -> tuple[bool, str]:

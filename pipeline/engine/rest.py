@@ -140,7 +140,7 @@ class AirflowApi:
             TaskState(
                 task_id=found["task_id"],
                 map_index=found["map_index"],
-                label=found["rendered_map_index"] or "",
+                label=_label(found),
                 state=found["state"] or "waiting",
                 started=found["start_date"],
                 seconds=found["duration"],
@@ -193,6 +193,12 @@ class AirflowApi:
             )
             raise EngineError(msg)
         return dict(answer.json()) if answer.content else {}
+
+
+def _label(found: dict[str, Any]) -> str:
+    """Return a mapped task's label; until a try has rendered it, Airflow gives the bare index."""
+    label = str(found["rendered_map_index"] or "")
+    return "" if label == str(found["map_index"]) else label
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -76,9 +76,15 @@ def engine_environment(
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(follow_schedule),
         # How soon a finished task is noticed: the default of five seconds doubles the length of short runs.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        # The scheduler imports libraries for its tasks, before our own code could tell them this.
+        "GIT_PYTHON_REFRESH": "quiet",
+        "GX_ANALYTICS_ENABLED": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "NO_PROXY": _without_proxy(inherited),
         "SCARF_ANALYTICS": "false",
+        "TQDM_DISABLE": "1",
         "TRENDMILL_HOME": str(home.path),
         ENGINE_ID: engine_id,
     }

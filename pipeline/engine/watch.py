@@ -33,6 +33,11 @@ _STYLES = {
 }
 
 
+def _nameless(task: TaskState) -> bool:
+    """Return whether a mapped task has just begun: Airflow tells its label a moment later."""
+    return task.state == "running" and task.map_index >= 0 and not task.label
+
+
 class Watch(Protocol):
     """Shows the task instances of a run while they change."""
 
@@ -101,7 +106,7 @@ class _LineWatch:
     def show(self, tasks: Sequence[TaskState]) -> None:
         for task in tasks:
             key, news = (task.task_id, task.map_index), (task.state, task.tries)
-            worth_telling = task.state in _NEWS and task.task_id not in _HOUSEKEEPING
+            worth_telling = task.state in _NEWS and task.task_id not in _HOUSEKEEPING and not _nameless(task)
             if worth_telling and self._told.get(key) != news:
                 self._told[key] = news
                 self._console.print(self._line(task), markup=False, highlight=False)

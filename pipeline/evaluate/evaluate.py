@@ -103,6 +103,8 @@ class _Backtest:
                 f"The candidate '{candidate}' of {cycle.key} has no backtest; run 'trendmill evaluate' from its start."
             )
             raise StageError(msg)
+        # A table has no order of its own, and sums of floats depend on theirs.
+        rows = rows.sort_by([(column, "ascending") for column in ("unique_id", "origin", "lead")])
         series = np.searchsorted(panel.unique_id, rows["unique_id"].to_numpy())
         return cls(
             y=rows["y"].to_numpy().astype(np.float64),

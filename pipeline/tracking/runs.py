@@ -1,6 +1,7 @@
 """A cycle's runs: opened at its beginning, filled by the stages, closed at its end; every step can be repeated."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -81,9 +82,10 @@ class CandidateRun:
     def log_curve(self, curve: Curve) -> None:
         """Record learning curves; points that stand there already are left."""
         client = connect(self.cycle)
+        now = time.time_ns() // 1_000_000  # two values of one step and instant cannot be copied to the next model
         for name, points in curve.items():
             held = {(point.step, point.value) for point in client.get_metric_history(self.run_id, name)}
-            fresh = [Metric(name, value, 0, step) for step, value in points if (step, value) not in held]
+            fresh = [Metric(name, value, now, step) for step, value in points if (step, value) not in held]
             for start in range(0, len(fresh), 1000):
                 client.log_batch(self.run_id, metrics=fresh[start : start + 1000])
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.engine.failure import reason_of
+from pipeline.engine.night import _labelled
 from pipeline.engine.rest import TaskState
 from pipeline.engine.watch import open_watch
 
@@ -25,6 +26,10 @@ def task(task_id="feeds.collect", state="running", map_index=0, label="sales", s
         ),
         ([{"event": "f", "error_detail": [{"exc_type": "ValueError", "exc_value": "bad"}]}], "ValueError: bad"),
         ([{"event": "f", "error_detail": [{"exc_type": "MemoryError", "exc_value": ""}]}], "MemoryError"),
+        (
+            [{"event": "f", "error_detail": [{"exc_type": "SQLError", "exc_value": "locked\n[SQL: ...]"}]}],
+            "SQLError: locked",
+        ),
     ],
 )
 def test_the_reason_is_one_sentence_of_the_log(log, reason):
@@ -49,6 +54,23 @@ def test_without_a_terminal_each_change_is_one_line():
         "feeds.collect [sales]: up for retry",
         "feeds.collect [sales]: success after 2.0 s (try 2)",
     ]
+
+
+def test_a_mapped_task_is_told_once_its_name_is_known():
+    sink = io.StringIO()
+    with open_watch(Console(file=sink, width=120), "Shop") as watch:
+        watch.show([task(label="")])
+        assert sink.getvalue() == "Shop\n"
+        watch.show([task()])
+    assert "feeds.collect [sales]: running" in sink.getvalue()
+
+
+def test_a_label_holds_for_later_tries_and_for_the_whole_group():
+    labels = {}
+    assert _labelled(task(), labels).name == "feeds.collect [sales]"
+    assert _labelled(task(state="up_for_retry", label=""), labels).name == "feeds.collect [sales]"
+    assert _labelled(task("feeds.validate", "upstream_failed", label=""), labels).name == "feeds.validate [sales]"
+    assert _labelled(task(map_index=1, label=""), labels).name == "feeds.collect [1]"
 
 
 def test_on_a_terminal_the_tasks_are_a_table():

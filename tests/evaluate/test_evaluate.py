@@ -169,6 +169,18 @@ def test_older_cycle_publishes_its_vintage_but_never_moves_the_champion(cycle: C
     assert int(_client(cycle).get_model_version_by_alias("small", "previous").version) == newest.version
 
 
+def test_candidate_that_is_trained_again_to_another_model_is_stored_beside_the_first(cycle: Cycle) -> None:
+    tracking.begin(cycle)
+    first = train.run(cycle, "trees").model_uri
+    assert train.run(cycle, "trees").model_uri == first
+    panel, _ = preprocess.load_panel(cycle)
+    other = train.fit(cycle, "trees", panel.until(AS_OF - timedelta(days=1)))[0]
+    record = tracking.candidate_run(cycle, "trees")
+    for seconds in (1.0, 2.0):
+        record.log_metrics({"train/seconds": seconds})
+    assert record.log_forecaster(other) == record.model_uri() != first
+
+
 def test_changed_settings_start_a_fresh_run(cycle: Cycle, small_market: MarketWriter) -> None:
     tracking.begin(cycle)
     first = tracking.candidate_run(cycle, "trees").run_id
