@@ -61,7 +61,8 @@ async def mlflow_run(run_id: Annotated[_RunId, InPath()], _user: GetUserDep) -> 
     if answer.is_error:
         return _sentence(f"MLflow at {html.escape(server)} does not know the run {run_id}; it may have been deleted.")
     experiment = answer.json()["run"]["info"]["experiment_id"]
-    return RedirectResponse(f"{server}/#/experiments/{experiment}/runs/{run_id}")
+    # Without the last words MLflow may open on its pages for language models.
+    return RedirectResponse(f"{server}/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning")
 
 
 @app.get("/reports/{market}/{day}")

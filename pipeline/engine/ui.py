@@ -90,7 +90,7 @@ def _tell(console: Console, home: Home, engine: Engine, mlflow: str) -> None:
     report = _newest_report(home)
     lines = [
         f"Airflow  {engine.address}  (user {credentials.user}, password in {credentials.password_file})",
-        f"MLflow   {mlflow}",
+        f"MLflow   {mlflow}/#/experiments?workflowType=machine_learning",
         f"Report   {report.as_uri()}" if report else "Report   none yet; `make run` writes one",
         "Ctrl-C stops everything.",
     ]

@@ -19,8 +19,6 @@ __all__ = ["connect", "experiment_id"]
 
 _GIVEN_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """Read once: MLflow puts whatever it is told to use into this variable."""
-_PAGE_FOR_MODELS = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens the experiment on its runs and metrics, not on the view for language models."""
 
 
 def connect(cycle: Cycle) -> MlflowClient:
@@ -39,9 +37,7 @@ def experiment_id(cycle: Cycle) -> str:
     found = client.get_experiment_by_name(cycle.market.name)
     if found is None:
         try:
-            return client.create_experiment(
-                cycle.market.name, artifact_location=_artifact_location(cycle.home), tags=_PAGE_FOR_MODELS
-            )
+            return client.create_experiment(cycle.market.name, artifact_location=_artifact_location(cycle.home))
         except MlflowException:
             found = client.get_experiment_by_name(cycle.market.name)
             if found is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
-from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, LoggedModel, LoggedModelStatus, Metric, Param, RunTag
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
@@ -91,8 +91,16 @@ class CandidateRun:
 
     def log_inputs(self, inputs: Mapping[str, str]) -> None:
         """Record what the candidate learnt from (panel, table versions) and the code and packages that did it."""
+        client = connect(self.cycle)
         tags = {f"input.{name}": value for name, value in inputs.items()} | provenance() | _packages()
-        connect(self.cycle).log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        root = self.cycle.lake.root
+        tables = [
+            DatasetInput(Dataset(name, f"version {value}", "delta", json.dumps({"uri": f"{root}/{name}"})))
+            for name, value in inputs.items()
+            if self.cycle.lake.exists(name)
+        ]
+        client.log_inputs(self.run_id, tables)
 
     def log_forecaster(self, forecaster: Forecaster) -> str:
         """Store the fitted forecaster as the run's model and return its URI; an equal one is not stored again."""

@@ -128,6 +128,8 @@ def test_mlflow_keeps_parameters_inputs_curves_and_models_of_a_candidate(night: 
     assert run.data.params["trees"] == "20"
     assert run.data.params["seed"] == str(night.seed)
     assert run.data.tags["input.facts/sales"] == str(night.lake.version("facts/sales"))
+    read = {found.dataset.name: found.dataset.digest for found in run.inputs.dataset_inputs}
+    assert read["facts/promotions"] == f"version {night.lake.version('facts/promotions')}"
     assert run.data.tags["input.panel"] == preprocess.load_panel(night)[0].fingerprint()
     assert run.data.metrics["wql"] == pytest.approx(night.lake.read("verdicts").to_pylist()[0]["wql"])
     leads = _client(night).get_metric_history(run.info.run_id, "by_lead/wql")

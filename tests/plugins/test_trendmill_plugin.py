@@ -56,7 +56,7 @@ def test_strangers_see_nothing(stranger, path):
 def test_a_run_leads_to_mlflow(client, mlflow_server):
     answer = client.get(f"/runs/{RUN}")
     assert answer.is_redirect
-    assert answer.headers["location"] == f"{mlflow_server}/#/experiments/7/runs/{RUN}"
+    assert answer.headers["location"] == f"{mlflow_server}/#/experiments/7/runs/{RUN}?workflowType=machine_learning"
 
 
 def test_an_unknown_run_is_a_sentence(client, mlflow_server):
