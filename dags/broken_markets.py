@@ -1,10 +1,10 @@
-"""No DAG: this file fails to import, with a sentence, while a market's YAML cannot be read.
+"""No DAG: this file fails to import, with a sentence, for each market that no DAG can be made of.
 
 Airflow shows that as an import error. It stands in a file of its own because an import error takes away every DAG of
 its file, and the other markets' nights shall go on.
 """
 
-from trendmill_factory import find_markets
+from trendmill_factory import build_dags
 
-if _problems := find_markets().problems:
-    raise ImportError(" ".join(_problems))
+if _problems := build_dags().problems:
+    raise ImportError("\n".join(_problems))

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from pipeline.cycle import Cycle
     from pipeline.stage import StageReport
 
-__all__ = ["GPU_MODELS", "FoundMarkets", "MarketCard", "daily_cycle", "find_markets", "read_card"]
+__all__ = [
+    "GPU_MODELS",
+    "BuiltDags",
+    "FoundMarkets",
+    "MarketCard",
+    "build_dags",
+    "daily_cycle",
+    "find_markets",
+    "read_card",
+]
 
 GPU_MODELS = frozenset({"lstm"})
 """Models that train in the pool and on the queue `gpu`; a test keeps this equal to `pipeline.candidates.NEURAL`."""
@@ -73,18 +82,40 @@ class FoundMarkets:
     problems: tuple[str, ...]
 
 
-def find_markets() -> FoundMarkets:
-    """Read every market in `TRENDMILL_MARKETS` (or `markets/` beside this folder), and `TRENDMILL_MARKET_FILE`.
+@dataclass(frozen=True)
+class BuiltDags:
+    """The DAGs that can be made, and a sentence for each market of which none can."""
 
-    The single file is read first: where two files give the same name, it wins.
+    dags: tuple[DAG, ...]
+    problems: tuple[str, ...]
+
+
+def build_dags(dag_id: str | None = None) -> BuiltDags:
+    """Make the DAG of each market, or the one of this id alone; what goes wrong with one market spares the others."""
+    found = find_markets()
+    dags, problems = [], list(found.problems)
+    for card in found.cards:
+        if dag_id not in {None, card.dag_id}:
+            continue
+        try:
+            dags.append(daily_cycle(card))
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the other markets' nights go on
+            problems.append(_no_dag(card.file, exc))
+    return BuiltDags(tuple(dags), tuple(problems))
+
+
+def find_markets() -> FoundMarkets:
+    """Read what `TRENDMILL_MARKETS` (or `markets/` beside this folder) holds, and what `TRENDMILL_MARKET_FILES` names.
+
+    Those files, joined like `PATH`, are read first: where two files give the same name, the first of them wins.
     """
     folder = Path(os.environ.get("TRENDMILL_MARKETS") or Path(__file__).resolve().parent.parent / "markets")
-    single = os.environ.get("TRENDMILL_MARKET_FILE")
-    first = Path(single).resolve() if single else None
-    files = sorted({file.resolve() for pattern in ("*.yaml", "*.yml") for file in folder.glob(pattern)} - {first})
+    named = os.environ.get("TRENDMILL_MARKET_FILES", "").split(os.pathsep)
+    first = dict.fromkeys(Path(file).resolve() for file in named if file)
+    files = sorted({file.resolve() for pattern in ("*.yaml", "*.yml") for file in folder.glob(pattern)} - set(first))
     cards: dict[str, MarketCard] = {}
     problems = []
-    for file in [first, *files] if first else files:
+    for file in [*first, *files]:
         try:
             card = read_card(file)
         except ValueError as exc:
@@ -92,7 +123,7 @@ def find_markets() -> FoundMarkets:
             continue
         if card.name not in cards:
             cards[card.name] = card
-        elif cards[card.name].file != first:
+        elif cards[card.name].file not in first:
             problems.append(f"{file} and {cards[card.name].file} both call their market '{card.name}'; rename one.")
     return FoundMarkets(tuple(cards.values()), tuple(problems))
 
@@ -105,33 +136,67 @@ def read_card(file: Path) -> MarketCard:
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        schedule = content.get("schedule", {})
         card = MarketCard(
             file=file,
-            name=content["name"],
-            title=content.get("title", content["name"]),
-            about=content.get("about", ""),
-            timezone=content.get("timezone", "UTC"),
-            feeds=tuple(content["feeds"]),
-            models={name: settings["model"] for name, settings in content["candidates"].items()},
-            **{key: value for key, value in schedule.items() if key in MarketCard.__dataclass_fields__},
+            name=_text(content["name"]),
+            title=_text(content.get("title", content["name"])),
+            about=_text(content.get("about", "")),
+            timezone=_text(content.get("timezone", "UTC")),
+            feeds=tuple(map(_text, content["feeds"].keys())),
+            models={_text(name): _text(settings["model"]) for name, settings in content["candidates"].items()},
+            **{key: _SCHEDULE[key](value) for key, value in content.get("schedule", {}).items() if key in _SCHEDULE},
         )
-        well_formed = re.fullmatch("[a-z][a-z0-9_]*", card.name) and re.fullmatch(r"[0-2]?\d:[0-5]\d", card.at)
+        well_formed = re.fullmatch("[a-z][a-z0-9_]*", card.name) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", card.at)
         ZoneInfo(card.timezone)
     except OSError as exc:
         msg = f"The market file {file} cannot be read ({exc.strerror}); check its path and permissions."
         raise ValueError(msg) from exc
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as exc:
-        cause = " ".join(str(exc).split())
-        msg = f"{file} is no market that a DAG can be made of ({type(exc).__name__}: {cause}); {_CHECK}"
-        raise ValueError(msg) from exc
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, OverflowError) as exc:
+        raise ValueError(_no_dag(file, exc)) from exc
     if not well_formed:
         msg = f"{file} needs a name such as 'my_shop' and a quoted time such as \"05:00\" in schedule.at; {_CHECK}"
         raise ValueError(msg)
     return card
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"{value!r} is no text"
+        raise TypeError(msg)
+    return value
+
+
+def _number(value: str | float) -> float:
+    """Return a number that is not negative; like `pipeline.market`, take one that is quoted."""
+    number = float(value)
+    if not number >= 0:
+        msg = f"{value!r} is below 0"
+        raise ValueError(msg)
+    return number
+
+
+def _whole_number(value: str | float) -> int:
+    number = _number(value)
+    if not number.is_integer():
+        msg = f"{value!r} is no whole number"
+        raise ValueError(msg)
+    return int(number)
+
+
+_SCHEDULE: Mapping[str, Callable[[Any], Any]] = {
+    "at": _text,
+    "retries": _whole_number,
+    "retry_delay_seconds": _number,
+    "task_timeout_minutes": _whole_number,
+}
+"""Key of `schedule` -> how its value is read."""
+
 _CHECK = "`trendmill doctor` tells what to mend."
+
+
+def _no_dag(file: Path, exc: Exception) -> str:
+    cause = " ".join(str(exc).split())
+    return f"{file} is no market that a DAG can be made of ({type(exc).__name__}: {cause}); {_CHECK}"
 
 
 def daily_cycle(card: MarketCard) -> DAG:
@@ -144,6 +209,7 @@ def daily_cycle(card: MarketCard) -> DAG:
         schedule=CronTriggerTimetable(card.cron, timezone=card.timezone),
         catchup=False,
         max_active_runs=1,
+        auto_register=False,  # neither of what fails half-way, nor with `broken_markets.py`
         tags=["trendmill", "daily", card.name],
         default_args={
             "owner": "trendmill",
@@ -298,8 +364,10 @@ def _evaluate(card: MarketCard) -> Any:
 def _promote(card: MarketCard) -> Any:
     @_reporting_task(
         doc_md=_doc(
-            "Registers the winner and moves the alias `champion`; an older cycle can never move it.",
-            "Another cycle may have promoted meanwhile; the message names it. Nothing is half-moved.",
+            "Registers the winner and moves the alias `champion` to it. Where a later cycle holds the championship, "
+            "the alias stays, the winner only publishes this cycle, and the log says so.",
+            "The cycle has no verdict (clear `evaluate`), or MLflow was out of reach (clear this task): a repeat ends "
+            "the same.",
         )
     )
     def promote() -> dict[str, Any]:
@@ -345,13 +413,14 @@ def _close(card: MarketCard) -> Any:
         trigger_rule=TriggerRule.ALL_DONE,
         doc_md=_doc(
             "Closes the cycle's MLflow run with how the night ended, whatever happened before.",
-            "MLflow was out of reach; clear this task.",
+            "The message is that of `begin`, or MLflow was out of reach; clear this task.",
         ),
     )
     def close() -> None:
         from pipeline.tracking import close as stage
 
-        stage(_open_cycle(card), succeeded=_all_went_well())
+        with _mistakes_are_final():
+            stage(_open_cycle(card), succeeded=_all_went_well())
 
     return close
 

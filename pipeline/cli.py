@@ -1,9 +1,11 @@
 """`trendmill …`: the embedded engine, and the same stages without Airflow."""
 
 import errno
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Daily demand forecasting: collect, validate, train, choose, publish.",
 )
+FULL_DISK_BYTES = 16 * 1024**2
+"""Free space below which a failure is taken for one of a full disk."""
+
 _console = Console()
 _errors = Console(stderr=True)
 
@@ -48,12 +53,24 @@ def main() -> None:
         app()
     except TrendmillError as exc:
         _fail(str(exc))
-    except OSError as exc:
-        if exc.errno != errno.ENOSPC:
-            raise
-        _fail(f"The disk is full ({exc.filename or Home.from_environment().path}); free some space and run it again.")
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as exc:
+        sentence = _trouble_with_the_disk(exc)
+        if sentence is None:
+            raise
+        _fail(sentence)
+
+
+def _trouble_with_the_disk(exc: Exception) -> str | None:
+    """Return what a person can do about a full or forbidden disk, however the library that met it says so."""
+    home = Home.from_environment().path
+    if isinstance(exc, PermissionError) or getattr(exc, "errno", None) == errno.EROFS:
+        return f"{getattr(exc, 'filename', None) or home} may not be written to; change its owner or TRENDMILL_HOME."
+    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
+    if getattr(exc, "errno", None) == errno.ENOSPC or shutil.disk_usage(nearest).free < FULL_DISK_BYTES:
+        return f"The disk of {home} is full; free some space and run it again, nothing half-written is kept."
+    return None
 
 
 def _fail(sentence: str) -> None:
@@ -75,9 +92,14 @@ def run(market: MarketArgument, day: DateOption) -> None:
 
     cycle = open_cycle(market, day.date())
     result = run_night(cycle.market.file, cycle.as_of, cycle.home, _console)
-    if result.state != "success":
+    if not result.succeeded:
         raise typer.Exit(1)
     _tell(cycle)
+    _console.print(
+        f"It took {result.total_seconds:.0f} s, {result.engine_start_seconds:.0f} s of them to start Airflow, and "
+        f"{result.peak_memory_bytes / 1024**3:.1f} GB of memory at most.",
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -99,13 +121,11 @@ def ui(
 def cycle(market: MarketArgument, day: DateOption) -> None:
     """Run one night in this process, stage by stage, without Airflow."""
     night = open_cycle(market, day.date())
-    from pipeline import collect, evaluate, preprocess, publish, tracking, train, validate
+    from pipeline import collect, evaluate, preprocess, publish, train, validate
     from pipeline.evaluate import backtest, promote
     from pipeline.publish import report
 
-    _stage("begin", tracking.begin, night)
-    succeeded = False
-    try:
+    with _recorded(night):
         for feed in night.market.feeds:
             _stage(f"collect {feed}", collect.run, night, feed)
             _stage(f"validate {feed}", validate.run, night, feed)
@@ -117,9 +137,6 @@ def cycle(market: MarketArgument, day: DateOption) -> None:
         _stage("promote", promote.run, night)
         _stage("publish", publish.run, night)
         _stage("report", report.run, night)
-        succeeded = True
-    finally:
-        tracking.close(night, succeeded=succeeded)
     _tell(night)
 
 
@@ -156,26 +173,28 @@ def preprocess(market: MarketArgument, day: DateOption) -> None:
 def train(market: MarketArgument, day: DateOption, candidate: CandidateOption = None) -> None:
     """Fit the candidates and log them to MLflow."""
     night = open_cycle(market, day.date())
-    from pipeline import tracking
+    for name in candidate or ():
+        night.market.candidate(name)
     from pipeline import train as stage
 
-    _stage("begin", tracking.begin, night)
-    for name in candidate or night.market.candidates:
-        _fit(f"train {name}", stage.run, night, name)
+    with _recorded(night):
+        for name in candidate or night.market.candidates:
+            _fit(f"train {name}", stage.run, night, name)
 
 
 @app.command()
 def evaluate(market: MarketArgument, day: DateOption, candidate: CandidateOption = None) -> None:
     """Backtest the candidates (or only some of them again) and say who wins."""
     night = open_cycle(market, day.date())
+    for name in candidate or ():
+        night.market.candidate(name)
     from pipeline import evaluate as stage
-    from pipeline import tracking
     from pipeline.evaluate import backtest
 
-    _stage("begin", tracking.begin, night)
-    for name in candidate or night.market.candidates:
-        _fit(f"backtest {name}", backtest.run, night, name)
-    _stage("evaluate", stage.run, night)
+    with _recorded(night):
+        for name in candidate or night.market.candidates:
+            _fit(f"backtest {name}", backtest.run, night, name)
+        _stage("evaluate", stage.run, night)
 
 
 @app.command()
@@ -226,6 +245,20 @@ def doctor() -> None:
         _console.print(f"{mark} {escape(finding.name)}: {escape(finding.detail)}{escape(remedy)}", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _recorded(night: Cycle) -> Iterator[None]:
+    """Open the cycle's MLflow runs, and close them with how it went."""
+    from pipeline import tracking
+
+    _stage("begin", tracking.begin, night)
+    succeeded = False
+    try:
+        yield
+        succeeded = True
+    finally:
+        tracking.close(night, succeeded=succeeded)
 
 
 def _stage(title: str, work: Callable[..., StageReport], *arguments: object) -> None:

@@ -29,8 +29,6 @@ class Feed:
     line_key: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
     """Columns of a raw line that never pass the landing zone."""
-    planned: bool = False
-    """Whether rows about days to come are known before those days."""
 
     def landed_schema(self, grain: Grain) -> pa.Schema:
         """Return the schema of a landed batch of this grain."""
@@ -103,7 +101,6 @@ FEEDS: dict[FeedName, Feed] = {
             ),
             key=("item", "location", "start", "kind"),
             day="start",
-            planned=True,
         ),
         Feed(
             name="catalogue",
@@ -129,7 +126,6 @@ FEEDS: dict[FeedName, Feed] = {
             ),
             key=("country", "date", "event"),
             day="date",
-            planned=True,
         ),
     )
 }

@@ -116,13 +116,13 @@ class Market(_Settings):
     look_back_days: PositiveInt = 14
     """How far back a collection looks for late and corrected records."""
     plan_ahead_days: int = Field(default=0, ge=0)
-    """How many days before their start promotions are known."""
+    """How many days before their start promotions are known; below the horizon they are covariates of the past only."""
     horizon_days: PositiveInt = 28
     feeds: dict[FeedName, SourceSettings]
     series: SeriesSettings = SeriesSettings()
     backtest: BacktestSettings = BacktestSettings()
     gate: GateSettings = GateSettings()
-    candidates: dict[str, CandidateSettings] = Field(min_length=1)
+    candidates: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], CandidateSettings] = Field(min_length=1)
     schedule: ScheduleSettings = ScheduleSettings()
     file: Path = Field(exclude=True)
     """Where this market was read from; relative source paths start from its folder."""
@@ -149,6 +149,29 @@ class Market(_Settings):
     def zone(self) -> ZoneInfo:
         """The market's time zone."""
         return ZoneInfo(self.timezone)
+
+    def feed(self, name: str) -> SourceSettings:
+        """Return where a feed comes from.
+
+        Raises:
+            ConfigError: if the market has no such feed.
+        """
+        for feed, settings in self.feeds.items():
+            if feed == name:
+                return settings
+        msg = f"The market '{self.name}' has no feed '{name}'; it has {', '.join(self.feeds)}."
+        raise ConfigError(msg)
+
+    def candidate(self, name: str) -> CandidateSettings:
+        """Return a candidate's settings.
+
+        Raises:
+            ConfigError: if the market has no such candidate.
+        """
+        if name not in self.candidates:
+            msg = f"The market '{self.name}' has no candidate '{name}'; it has {', '.join(self.candidates)}."
+            raise ConfigError(msg)
+        return self.candidates[name]
 
     @property
     def baseline(self) -> str:

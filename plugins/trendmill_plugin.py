@@ -57,7 +57,11 @@ async def mlflow_run(run_id: Annotated[_RunId, InPath()], _user: GetUserDep) -> 
         async with httpx.AsyncClient(timeout=_MLFLOW_SECONDS, trust_env=False) as client:
             answer = await client.get(f"{server}/api/2.0/mlflow/runs/get", params={"run_id": run_id})
     except httpx.HTTPError:
-        return _sentence(f"MLflow does not answer at {html.escape(server)}; start <code>make ui</code> again.")
+        return _sentence(
+            f"MLflow does not answer at {html.escape(server)}; start <code>make ui</code> or that server again."
+        )
+    if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        return _sentence(f"MLflow at {html.escape(server)} asks for a login; look for the run {run_id} there.")
     if answer.is_error:
         return _sentence(f"MLflow at {html.escape(server)} does not know the run {run_id}; it may have been deleted.")
     experiment = answer.json()["run"]["info"]["experiment_id"]

@@ -65,6 +65,12 @@ def test_broken_source_is_one_sentence_and_leaves_no_table(
 @pytest.mark.slow
 def test_date_before_the_history_and_missing_market_are_one_sentence(small_market: MarketWriter) -> None:
     assert_one_sentence(trendmill("collect", small_market(), "--date", "2019-01-01"), "starts on 2021-01-04")
+    assert_one_sentence(
+        trendmill("validate", small_market(), "--date", str(AS_OF), "--feed", "stock"), "no feed 'stock'"
+    )
+    assert_one_sentence(
+        trendmill("train", small_market(), "--date", str(AS_OF), "--candidate", "typo"), "no candidate 'typo'"
+    )
     assert_one_sentence(trendmill("collect", "atlantis", "--date", "2019-01-01"), "no market 'atlantis'")
     assert_one_sentence(trendmill("collect", "/nowhere/x.yaml", "--date", "2019-01-01"), "cannot be read")
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pipeline.collect.landing import land
+from pipeline.collect.landing import land, landed
 from pipeline.collect.sources import open_source
 from pipeline.cycle import Cycle
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import SourceError
 from pipeline.feeds import FEEDS, Feed
 from pipeline.market import FeedName
 from pipeline.stage import StageReport
@@ -37,21 +37,22 @@ class CollectReport(StageReport):
 def run(cycle: Cycle, feed: FeedName) -> CollectReport:
     """Land what the feed's source says for this cycle.
 
+    Every other feed is landed only if the source of the sales has come as far as the as-of day, so that a date outside
+    the data leaves nothing behind. A later night on which an optional feed has nothing to say lands an empty batch.
+
     Raises:
         ConfigError: if the market has no such feed.
-        SourceError: if the source cannot be read, lacks a column or has nothing in the window.
+        SourceError: if the source cannot be read, lacks a column, or has nothing where something must be.
     """
-    settings = cycle.market.feeds.get(feed)
-    if settings is None:
-        msg = f"The market '{cycle.market.name}' has no feed '{feed}'; it has {', '.join(cycle.market.feeds)}."
-        raise ConfigError(msg)
+    source = open_source(cycle.market.feed(feed), cycle.market)
+    if feed != "sales":
+        _refuse_without_sales(cycle)
     contract = FEEDS[feed]
     since, until, initial = _window(cycle, contract)
-    source = open_source(settings, cycle.market)
     with land(cycle, feed, grain=source.grain(contract), since=since, until=until, initial=initial) as landing:
         for batch in source.fetch(contract, since, until):
             landing.write(batch)
-        if landing.rows == 0:
+        if landing.rows == 0 and (initial or feed == "sales"):
             msg = (
                 f"The source of the feed '{feed}' has no rows between {since} and {until}; check the source, or give "
                 f"a date that it covers."
@@ -60,20 +61,55 @@ def run(cycle: Cycle, feed: FeedName) -> CollectReport:
     return CollectReport(feed, landing.rows, since, until, initial)
 
 
+def _refuse_without_sales(cycle: Cycle) -> None:
+    source = open_source(cycle.market.feed("sales"), cycle.market)
+    oldest = cycle.as_of - timedelta(days=cycle.market.gate.max_age_days)
+    if not any(batch.num_rows for batch in source.fetch(FEEDS["sales"], oldest, cycle.as_of)):
+        msg = (
+            f"The sales of '{cycle.market.name}' have nothing between {oldest} and {cycle.as_of}, so nothing else was "
+            f"collected; give a date that they cover, or raise gate.max_age_days in the market's file."
+        )
+        raise SourceError(msg)
+
+
 def _window(cycle: Cycle, feed: Feed) -> tuple[date, date, bool]:
-    """Return the first and last day to fetch, and whether the feed is fetched for the first time."""
-    covered = _covered_until(cycle, feed)
+    """Return the first and last day to fetch, and whether the feed is fetched for the first time.
+
+    A cycle that is repeated looks at the window that it looked at before, whatever cycles have run since: its rows
+    replace those of its first time.
+    """
     ahead_days = {"promotions": cycle.market.plan_ahead_days, "calendar": CALENDAR_AHEAD_DAYS}.get(feed.name, 0)
     until = cycle.as_of + timedelta(days=ahead_days)
-    if covered is None or feed.day is None:
-        return cycle.market.history_start, until, covered is None
-    since = min(cycle.as_of, covered) - timedelta(days=cycle.market.look_back_days)
-    return max(since, cycle.market.history_start), until, False
+    since, initial = _recorded(cycle, feed) or _fresh(cycle, feed)
+    if initial or feed.day is None:
+        since = cycle.market.history_start
+    return max(since, cycle.market.history_start), until, initial
 
 
-def _covered_until(cycle: Cycle, feed: Feed) -> date | None:
-    """Return the last cycle, this one apart, that has collected the feed."""
-    if not cycle.lake.exists("batches"):
+def _recorded(cycle: Cycle, feed: Feed) -> tuple[date, bool] | None:
+    """Return since when this cycle has collected the feed before, and whether that was the feed's first time."""
+    if not cycle.lake.exists(f"facts/{feed.name}"):
         return None
-    sql = "SELECT max(cycle) AS covered FROM batches WHERE feed = $feed AND cycle <> $cycle"
-    return cycle.lake.query(sql, ["batches"], feed=feed.name, cycle=cycle.as_of)["covered"][0].as_py()
+    if cycle.lake.exists("batches"):
+        rows = cycle.lake.read("batches", cycle=cycle.as_of, feed=feed.name).to_pylist()
+        if rows:
+            return rows[0]["since"], rows[0]["initial"]
+    if cycle.lake.read(f"facts/{feed.name}", cycle=cycle.as_of).num_rows == 0:
+        return None
+    # Facts without their line in the ledger: an attempt was ended between the two.
+    batch = landed(cycle, feed.name)
+    return batch.since, batch.initial
+
+
+def _fresh(cycle: Cycle, feed: Feed) -> tuple[date, bool]:
+    """Return since when the feed is to be collected: from before the last earlier cycle, so that no night is missed."""
+    if not cycle.lake.exists("batches"):
+        return cycle.market.history_start, True
+    sql = """
+        SELECT count(*) AS cycles, max(cycle) FILTER (cycle < $cycle) AS earlier FROM batches WHERE feed = $feed
+    """
+    found = cycle.lake.query(sql, ["batches"], feed=feed.name, cycle=cycle.as_of).to_pylist()[0]
+    if found["cycles"] == 0:
+        return cycle.market.history_start, True
+    covered = found["earlier"] or cycle.as_of
+    return covered - timedelta(days=cycle.market.look_back_days), False

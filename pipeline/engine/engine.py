@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
@@ -31,6 +32,8 @@ _LEAST_FREE_BYTES = 1_000_000_000
 _AIRFLOW = (sys.executable, "-P", "-m", "airflow")
 _WARM_AIRFLOW = (sys.executable, "-P", warm.__file__)
 _COMPONENTS = ("metadatabase", "scheduler", "dag_processor")
+_BROKEN_MARKETS = "broken_markets.py"
+"""The DAG file whose import error tells of markets that cannot be read."""
 _LEFT_OVER_NOTE = "The engine that ran it was stopped before it finished."
 
 
@@ -116,11 +119,17 @@ class Engine:
         self._processes.append(process)
         self._note()
 
-    def wait_until_parsed(self, dag_id: str) -> None:
+    def wait_until_parsed(self, dag_id: str, market_file: Path) -> None:
         """Wait for the dag-processor to read the DAG as it is now.
 
+        What an earlier engine's dag-processor could not import, and other markets that are broken, are no hindrance.
+
+        Args:
+            dag_id: the DAG to wait for.
+            market_file: the market that it is made of.
+
         Raises:
-            EngineError: if its file cannot be imported, or it does not appear in time.
+            EngineError: if the market or the DAG file cannot be read, or the DAG does not appear in time.
         """
         deadline = time.monotonic() + _START_SECONDS
         while True:
@@ -128,9 +137,13 @@ class Engine:
             if parsed and parsed.timestamp() >= self._started:
                 return
             self.check()
-            errors = "; ".join(self.api.import_errors())
-            if time.monotonic() > deadline or (errors and parsed is None):
-                msg = f"Airflow does not know the DAG {dag_id} ({errors or 'no import error'}); see {self.logs}."
+            problems = [found for found in self.api.import_problems() if found.seen.timestamp() >= self._started]
+            if own := [sentence for found in problems if (sentence := found.sentence_on(market_file))]:
+                raise EngineError(own[0].removeprefix("ImportError: "))
+            blocked = parsed is None and any(Path(found.file).name != _BROKEN_MARKETS for found in problems)
+            if blocked or time.monotonic() > deadline:
+                errors = "; ".join(found.message for found in problems) or "no import error"
+                msg = f"Airflow does not know the DAG {dag_id} ({errors}); see {self.logs}."
                 raise EngineError(msg)
             time.sleep(_POLL_SECONDS)
 

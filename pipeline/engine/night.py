@@ -13,6 +13,7 @@ from pipeline.cycle import Home, logical_date_of
 from pipeline.engine.engine import Engine, ended_by_signals
 from pipeline.engine.errors import EngineError
 from pipeline.engine.failure import reason_of
+from pipeline.engine.markets import MARKET_FILES, market_files, note_market
 from pipeline.engine.ports import free_port
 from pipeline.engine.rest import AirflowApi, TaskState
 from pipeline.engine.watch import open_watch
@@ -77,9 +78,10 @@ def run_night(market_file: Path, as_of: date, home: Home, console: Console) -> N
     market = load_market(market_file)
     dag_id, run_id = f"daily_cycle__{market.name}", f"cycle__{as_of}"
     logical_date = logical_date_of(as_of, market)
-    extra = {"TRENDMILL_MARKET_FILE": str(market.file)}
+    extra = {MARKET_FILES: market_files(home, market)}
     with ended_by_signals(), Engine(home, port=free_port(), follow_schedule=False, extra=extra) as engine:
-        engine.wait_until_parsed(dag_id)
+        engine.wait_until_parsed(dag_id, market.file)
+        note_market(home, market)
         start_seconds = time.monotonic() - began
         console.print(f"Airflow is up after {start_seconds:.1f} s.", highlight=False)
         api = engine.api

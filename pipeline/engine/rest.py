@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ import httpx
 
 from pipeline.engine.errors import EngineError
 
-__all__ = ["AirflowApi", "TaskState"]
+__all__ = ["AirflowApi", "ImportProblem", "TaskState"]
 
 _TIMEOUT_SECONDS = 30.0
 _WARM_UP_SECONDS = 120.0
@@ -40,6 +41,25 @@ class TaskState:
         if self.map_index < 0:
             return self.task_id
         return f"{self.task_id} [{self.label or self.map_index}]"
+
+
+@dataclass(frozen=True)
+class ImportProblem:
+    """Why Airflow could not import a DAG file, when it last tried; Airflow keeps it until the file is read again."""
+
+    file: str
+    """Path of the DAG file, below the DAG folder or absolute."""
+    seen: datetime
+    trace: str
+
+    @property
+    def message(self) -> str:
+        """The last line: the error itself."""
+        return next((line.strip() for line in reversed(self.trace.splitlines()) if line.strip()), "")
+
+    def sentence_on(self, market_file: Path) -> str | None:
+        """Return the line that names a market's file, or None."""
+        return next((line.strip() for line in self.trace.splitlines() if f" {market_file} " in f" {line} "), None)
 
 
 class AirflowApi:
@@ -92,10 +112,12 @@ class AirflowApi:
         parsed = self._content(answer)["last_parsed_time"]
         return datetime.fromisoformat(parsed) if parsed else None
 
-    def import_errors(self) -> list[str]:
-        """Return the last line of each DAG file's import error."""
-        errors = self._content(self._call("GET", "/api/v2/importErrors"))["import_errors"]
-        return [error["stack_trace"].strip().splitlines()[-1] for error in errors]
+    def import_problems(self) -> list[ImportProblem]:
+        """Return the import errors of all DAG files, old ones included."""
+        return [
+            ImportProblem(found["filename"], datetime.fromisoformat(found["timestamp"]), found["stack_trace"])
+            for found in self._all("/api/v2/importErrors", "import_errors")
+        ]
 
     def is_paused(self, dag_id: str) -> bool:
         """Return whether a DAG is held."""

@@ -1,10 +1,12 @@
 """The engine with its windows open: Airflow, MLflow and the newest report, until somebody says stop."""
 
+import os
 import sys
 import time
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.console import Console
 from pipeline.cycle import Home
 from pipeline.engine.engine import Engine, ended_by_signals
 from pipeline.engine.errors import EngineError
+from pipeline.engine.markets import MARKET_FILES, market_files
 from pipeline.engine.ports import choose_port
 from pipeline.engine.settings import LOOPBACK
 
@@ -33,23 +36,28 @@ def serve_ui(
 ) -> None:
     """Serve Airflow and MLflow on the loopback address until Ctrl-C.
 
+    Where `MLFLOW_TRACKING_URI` names a server, that one is shown, and none is started.
+
     Args:
         home: whose state to show.
         console: where the addresses are printed.
         open_browser: whether to open Airflow in the person's browser.
         airflow_port: Airflow's port; by default 8080, or any free one.
-        mlflow_port: MLflow's port; by default 5000, or any free one.
+        mlflow_port: MLflow's port, where it is started here; by default 5000, or any free one.
 
     Raises:
         EngineError: if a given port is taken, the engine cannot start, or one of its processes ends.
     """
-    airflow = choose_port(airflow_port, _AIRFLOW_PORT, "--airflow-port")
-    mlflow = choose_port(mlflow_port, _MLFLOW_PORT, "--mlflow-port")
-    mlflow_address = f"http://{LOOPBACK}:{mlflow}"
-    extra = {"TRENDMILL_MLFLOW_UI": mlflow_address}
+    server = _given_mlflow()
+    spared = () if server or mlflow_port is None else (mlflow_port,)
+    airflow = choose_port(airflow_port, _AIRFLOW_PORT, "--airflow-port", spared)
+    mlflow = choose_port(mlflow_port, _MLFLOW_PORT, "--mlflow-port", (airflow,)) if not server else None
+    mlflow_address = server or f"http://{LOOPBACK}:{mlflow}"
+    extra = {"TRENDMILL_MLFLOW_UI": mlflow_address, MARKET_FILES: market_files(home)}
     with ended_by_signals(), Engine(home, port=airflow, follow_schedule=True, extra=extra) as engine:
-        engine.add("mlflow", _mlflow_command(home, mlflow))
-        _wait_for_mlflow(engine, mlflow_address)
+        if mlflow is not None:
+            engine.add("mlflow", _mlflow_command(home, mlflow))
+            _wait_for_mlflow(engine, mlflow_address)
         _tell(console, home, engine, mlflow_address)
         if open_browser:
             webbrowser.open(engine.address)
@@ -58,6 +66,14 @@ def serve_ui(
                 engine.check()
                 time.sleep(_POLL_SECONDS)
     console.print("Everything is stopped.")
+
+
+def _given_mlflow() -> str | None:
+    """Return the address of the MLflow server that `MLFLOW_TRACKING_URI` names, without user and password."""
+    parts = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if parts.scheme not in {"http", "https"}:
+        return None
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
 
 def _mlflow_command(home: Home, port: int) -> list[str]:

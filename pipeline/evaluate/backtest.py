@@ -44,6 +44,7 @@ def run(cycle: Cycle, candidate: str, progress: Progress | None = None) -> Backt
         StageError: if the cycle was not begun or has no panel.
         FencedError: if another attempt has committed the same backtest meanwhile.
     """
+    cycle.market.candidate(candidate)
     attempt = cycle.lake.attempt("backtests", cycle=cycle.as_of, candidate=candidate)
     panel, _ = load_panel(cycle)
     record = tracking.candidate_run(cycle, candidate)

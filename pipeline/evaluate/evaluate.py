@@ -53,7 +53,7 @@ def run(cycle: Cycle) -> EvaluateReport:
     """Score the candidates' backtests, commit scores and verdict, and log both to MLflow.
 
     Raises:
-        StageError: if a candidate has no backtest in this cycle.
+        StageError: if a candidate has no backtest in this cycle, or the baseline's loss is not finite.
         FencedError: if another attempt has committed the same scores meanwhile.
     """
     scores_attempt = cycle.lake.attempt("scores", cycle=cycle.as_of)
@@ -159,8 +159,12 @@ def _finite(name: str, by_lead: dict[int, dict[str, float]]) -> Iterator[tuple[i
 
 def _verdict(cycle: Cycle, rows: list[dict[str, object]]) -> EvaluateReport:
     overall = {(row["candidate"], row["metric"]): float(str(row["value"])) for row in rows if row["lead"] is None}
-    winner = min(cycle.market.candidates, key=lambda name: overall[name, PRIMARY])
     baseline = cycle.market.baseline
+    finite = [name for name in cycle.market.candidates if np.isfinite(overall[name, PRIMARY])]
+    if baseline not in finite:
+        msg = f"The baseline '{baseline}' of {cycle.key} has no finite loss, so nothing can be measured against it."
+        raise StageError(msg)
+    winner = min(finite, key=lambda name: overall[name, PRIMARY])
     return EvaluateReport(
         winner=winner,
         baseline=baseline,

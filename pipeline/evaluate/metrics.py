@@ -36,12 +36,14 @@ def bias(y: Array, point: Array) -> float:
 
 def mae(y: Array, point: Array) -> float:
     """Return the mean absolute error, in units."""
-    return float(np.nanmean(np.abs(y - point)))
+    seen = ~np.isnan(y)
+    return float(np.mean(np.abs(y[seen] - point[seen]))) if seen.any() else float("nan")
 
 
 def rmse(y: Array, point: Array) -> float:
     """Return the root of the mean squared error, in units."""
-    return float(np.sqrt(np.nanmean((y - point) ** 2)))
+    seen = ~np.isnan(y)
+    return float(np.sqrt(np.mean((y[seen] - point[seen]) ** 2))) if seen.any() else float("nan")
 
 
 def mase(y: Array, point: Array, scale: Array) -> float:

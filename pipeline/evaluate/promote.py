@@ -1,6 +1,6 @@
 """Registers the winner of a cycle and lets it become the champion; the ledger `champions` says when and why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -58,6 +58,11 @@ def run(cycle: Cycle) -> PromoteReport:
         ]
     )
     attempt.commit(pa.Table.from_pylist([report.as_dict()], schema=schema), **provenance())
+    if report.promoted and _later_champion(cycle):
+        # A later cycle has won between our look and our commit: the alias is its own.
+        report = replace(report, promoted=False)
+        again = cycle.lake.attempt("champions", cycle=cycle.as_of)
+        again.commit(pa.Table.from_pylist([report.as_dict()], schema=schema), **provenance())
     if report.promoted:
         tracking.move_champion(cycle, version, report.previous)
     return report

@@ -38,6 +38,11 @@ def build_panel(cycle: Cycle) -> Panel:
     sold = place.days(sales, "units", missing=np.nan)
     past, past_names = _prices(cycle, place)
     known, known_names = _promotions(cycle, place)
+    if cycle.market.plan_ahead_days < cycle.market.horizon_days:
+        # Plans reach less far than forecasts, so a model may not count on them: what was promoted is known afterwards.
+        past = np.concatenate([past, known[:, : place.n_days]], axis=-1)
+        past_names += known_names
+        known, known_names = known[:, :, :0], ()
     shared, shared_names = _calendar(cycle, place.n_days + cycle.market.horizon_days)
     static, static_names, static_levels = _attributes(cycle, series)
     return Panel(
@@ -72,7 +77,8 @@ class _Placer:
         placed = self._placed(facts, f'date - $start AS day, "{column}" AS value')
         dense = np.full((self.n_series, self.n_days), missing, np.float32)
         inside = (placed["day"] >= 0) & (placed["day"] < self.n_days)
-        dense[placed["position"][inside], placed["day"][inside]] = placed["value"][inside]
+        values = np.ma.filled(placed["value"].astype(np.float32), missing)
+        dense[placed["position"][inside], placed["day"][inside]] = values[inside]
         return dense
 
     def spans(self, facts: pa.Table, n_days: int) -> NDArray[np.float32]:

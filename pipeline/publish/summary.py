@@ -102,7 +102,10 @@ def summarise(cycle: Cycle) -> NightSummary:
         day=day,
     ).to_pylist()[0]
     quarantine = lake.query(
-        "SELECT feed, reason, count(*) AS n_rows FROM quarantine WHERE cycle = $day GROUP BY ALL ORDER BY n_rows DESC",
+        """
+        SELECT feed, reason, count(*) AS n_rows FROM quarantine WHERE cycle = $day
+        GROUP BY ALL ORDER BY n_rows DESC, feed, reason
+        """,
         ["quarantine"],
         day=day,
     ).to_pylist()
@@ -139,7 +142,7 @@ def _leaderboard(cycle: Cycle, baseline: str) -> tuple[LeaderboardLine, ...]:
         )
         for name, scores in found.items()
     ]
-    return tuple(sorted(lines, key=lambda line: line.wql))
+    return tuple(sorted(lines, key=lambda line: (line.wql, line.candidate)))
 
 
 def _batches(cycle: Cycle) -> tuple[BatchLine, ...]:

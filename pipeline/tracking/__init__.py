@@ -3,7 +3,7 @@
 The only code that talks to it.
 """
 
-from pipeline.tracking.registry import champion_version, load_version, move_champion, register
+from pipeline.tracking.registry import load_version, move_champion, register
 from pipeline.tracking.runs import BeginReport, CandidateRun, CloseReport, begin, candidate_run, close, log_to_cycle
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "CloseReport",
     "begin",
     "candidate_run",
-    "champion_version",
     "close",
     "load_version",
     "log_to_cycle",

@@ -11,7 +11,7 @@ from pipeline.models import Forecaster
 from pipeline.tracking.client import connect
 from pipeline.tracking.runs import candidate_run
 
-__all__ = ["champion_version", "load_version", "move_champion", "register"]
+__all__ = ["load_version", "move_champion", "register"]
 
 _CHAMPION, _PREVIOUS = "champion", "previous"
 
@@ -37,14 +37,6 @@ def register(cycle: Cycle, candidate: str) -> int:
     tags = {"trendmill.cycle": cycle.key, "trendmill.candidate": candidate}
     made = client.create_model_version(cycle.market.name, source=source, run_id=run.run_id, tags=tags)
     return int(made.version)
-
-
-def champion_version(cycle: Cycle) -> int | None:
-    """Return the version that the alias `champion` stands on."""
-    try:
-        return int(connect(cycle).get_model_version_by_alias(cycle.market.name, _CHAMPION).version)
-    except MlflowException:
-        return None
 
 
 def move_champion(cycle: Cycle, version: int, previous: int | None) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pipeline import models, tracking
 from pipeline.cycle import Cycle
-from pipeline.errors import ConfigError
 from pipeline.models import Forecaster, Progress
 from pipeline.preprocess import Panel, load_panel
 from pipeline.stage import StageReport
@@ -39,6 +38,7 @@ def run(cycle: Cycle, candidate: str, progress: Progress | None = None) -> Train
         ConfigError: if the market has no such candidate.
         StageError: if the cycle was not begun or has no panel.
     """
+    cycle.market.candidate(candidate)
     panel, inputs = load_panel(cycle)
     record = tracking.candidate_run(cycle, candidate)
     started = time.perf_counter()
@@ -56,11 +56,7 @@ def fit(cycle: Cycle, candidate: str, panel: Panel, progress: Progress | None = 
     Raises:
         ConfigError: if the market has no such candidate.
     """
-    settings = cycle.market.candidates.get(candidate)
-    if settings is None:
-        known = ", ".join(cycle.market.candidates)
-        msg = f"The market '{cycle.market.name}' has no candidate '{candidate}'; it has {known}."
-        raise ConfigError(msg)
+    settings = cycle.market.candidate(candidate)
     curve: Curve = defaultdict(list)
 
     def record(step: int, steps: int, metrics: Mapping[str, float]) -> None:

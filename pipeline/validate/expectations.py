@@ -6,10 +6,13 @@ quarantine, `info` is only shown. The only code that imports `great_expectations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -17,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.errors import ConfigError
 
-__all__ = ["Verdict", "check", "expectations_dir"]
+__all__ = ["NOTHING_TO_SAY", "Verdict", "check", "expectations_dir"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,14 @@ class Verdict:
 
     blocking: tuple[str, ...]
     """A sentence for each broken rule that blocks."""
-    warnings: tuple[str, ...]
-    """A sentence for each broken rule that is only shown."""
     reasons: Mapping[int, tuple[str, str]]
     """Position of a bad row -> the rule it broke first, and why that is wrong."""
-    docs: Path
+    docs: Path | None
     """The batch's page in the Data Docs."""
+
+
+NOTHING_TO_SAY = Verdict((), {}, None)
+"""The verdict on an empty batch."""
 
 
 def expectations_dir() -> Path:
@@ -40,14 +45,16 @@ def expectations_dir() -> Path:
     return Path(os.environ.get("TRENDMILL_EXPECTATIONS") or beside)
 
 
-def check(batch: pa.Table, suite_name: str, parameters: Mapping[str, Any], context_dir: Path) -> Verdict:
-    """Run a suite over a batch and leave its result in the Data Docs of the context.
+def check(batch: pa.Table, suite_name: str, parameters: Mapping[str, Any], docs_dir: Path) -> Verdict:
+    """Run a suite over a batch and leave the result as pages: the Data Docs of the last batch that the suite judged.
+
+    Great Expectations works in a scratch folder, so that an attempt that is killed leaves nothing behind for the next.
 
     Args:
         batch: rows to check, in the columns that the suite speaks of.
         suite_name: name of the suite's file in `expectations/`.
         parameters: values of the suite's `$PARAMETER` placeholders.
-        context_dir: folder of the Great Expectations context; one writer at a time.
+        docs_dir: folder of the pages, a folder a suite.
 
     Raises:
         ConfigError: if the suite's file is missing or is no suite.
@@ -56,43 +63,57 @@ def check(batch: pa.Table, suite_name: str, parameters: Mapping[str, Any], conte
     os.environ.setdefault("TQDM_DISABLE", "1")
     import great_expectations as gx
 
-    frame = _frame(batch)
-    context_dir.mkdir(parents=True, exist_ok=True)
-    context = gx.get_context(mode="file", project_root_dir=context_dir)
-    context.variables.progress_bars = {"globally": False}
-    suite = context.suites.add_or_update(_suite(gx, suite_name))
-    source = context.data_sources.add_or_update_pandas(name="landing")
-    asset = source.add_dataframe_asset(name=suite_name)
-    definition = asset.add_batch_definition_whole_dataframe("batch")
-    validation = gx.ValidationDefinition(name=suite_name, data=definition, suite=suite)
-    checkpoint = gx.Checkpoint(
-        name="gate",
-        validation_definitions=[context.validation_definitions.add_or_update(validation)],
-        result_format="SUMMARY",
-    )
-    ran = context.checkpoints.add_or_update(checkpoint).run(
-        batch_parameters={"dataframe": frame}, expectation_parameters=dict(parameters)
-    )
-    context.build_data_docs()
-    (identifier, result), *_ = ran.run_results.items()
-    batch_of_rows = definition.get_batch(batch_parameters={"dataframe": frame})
-    blocking, warnings = [], []
+    with TemporaryDirectory() as scratch:
+        context = gx.get_context(mode="file", project_root_dir=scratch)
+        context.variables.progress_bars = {"globally": False}
+        suite = context.suites.add(_suite(gx, suite_name))
+        asset = context.data_sources.add_pandas(name="landing").add_dataframe_asset(name=suite_name)
+        definition = asset.add_batch_definition_whole_dataframe("batch")
+        validation = context.validation_definitions.add(
+            gx.ValidationDefinition(name=suite_name, data=definition, suite=suite)
+        )
+        checkpoint = gx.Checkpoint(name="gate", validation_definitions=[validation], result_format="SUMMARY")
+        frame = _frame(batch)
+        ran = context.checkpoints.add(checkpoint).run(
+            batch_parameters={"dataframe": frame}, expectation_parameters=dict(parameters)
+        )
+        context.build_data_docs()
+        site = Path(scratch) / "gx" / "uncommitted" / "data_docs" / "local_site"
+        docs = _published(site, docs_dir / suite_name)
+        rows = definition.get_batch(batch_parameters={"dataframe": frame})
+        (result,) = ran.run_results.values()
+        return _verdict(gx, result, rows, parameters, docs)
+
+
+def _verdict(gx: Any, result: Any, rows: Any, parameters: Mapping[str, Any], docs: Path) -> Verdict:  # noqa: ANN401
+    """Return what the broken rules do, by their severity."""
+    severities = gx.expectations.metadata_types.FailureSeverity
+    blocking = []
     reasons: dict[int, tuple[str, str]] = {}
     for outcome in result.results:
         if outcome.success:
             continue
         rule, reason = outcome.expectation_config.meta["rule"], outcome.expectation_config.meta["reason"]
         match outcome.expectation_config.severity:
-            case gx.expectations.metadata_types.FailureSeverity.CRITICAL:
+            case severities.CRITICAL:
                 blocking.append(f"{reason} (rule '{rule}'{_observed(outcome.result)})")
-            case gx.expectations.metadata_types.FailureSeverity.WARNING:
-                for position in _positions(batch_of_rows, outcome.expectation_config, parameters):
+            case severities.WARNING:
+                for position in _positions(rows, outcome.expectation_config, parameters):
                     reasons.setdefault(position, (rule, reason))
-            case _:
-                warnings.append(f"{reason} (rule '{rule}')")
-    site = context_dir / "gx" / "uncommitted" / "data_docs" / "local_site"
-    docs = next(site.glob(f"validations/{suite_name}/*/{identifier.run_id.run_time:%Y%m%dT%H%M%S.%fZ}/*.html"), site)
-    return Verdict(tuple(blocking), tuple(warnings), dict(sorted(reasons.items())), docs)
+    return Verdict(tuple(blocking), dict(sorted(reasons.items())), docs)
+
+
+def _published(site: Path, target: Path) -> Path:
+    """Put a built site in the place of the last one and return the batch's page."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{uuid4().hex}")
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(site, fresh)
+    if target.exists():
+        shutil.rmtree(target)
+    fresh.rename(target)
+    return next(target.glob("validations/**/*.html"), target / "index.html")
 
 
 def _frame(batch: pa.Table) -> pd.DataFrame:

@@ -11,12 +11,13 @@ __all__ = ["revisions", "to_facts"]
 
 _SUMMED_LINES = {
     "sales": """
-        SELECT item, location, date, sum(units) AS units, sum(revenue::DECIMAL(18, 4))::DOUBLE AS revenue,
-               count(DISTINCT order_id) AS orders, count(DISTINCT customer) AS buyers
+        SELECT item, location, date, sum(units::DECIMAL(18, 4))::DOUBLE AS units,
+               sum(revenue::DECIMAL(18, 4))::DOUBLE AS revenue,
+               count(DISTINCT order_id) AS orders, nullif(count(DISTINCT customer), 0) AS buyers
         FROM accepted GROUP BY ALL
     """,
 }
-"""How raw lines of a feed become facts; money is summed in decimals, so that the order of rows cannot matter."""
+"""How raw lines of a feed become facts; sums are taken in decimals, so that the order of rows cannot matter."""
 
 
 def to_facts(rows: pa.Table, feed: Feed, grain: Grain) -> pa.Table:
@@ -31,14 +32,16 @@ def to_facts(rows: pa.Table, feed: Feed, grain: Grain) -> pa.Table:
 def revisions(cycle: Cycle, feed: Feed, batch: Landed, *, landed_facts: pa.Table, landed_rows: pa.Table) -> pa.Table:
     """Return the facts to write: new or changed ones, and a tombstone for each that has gone from the source.
 
-    A key that landed only in quarantined rows is neither new nor gone. What is fetched when a feed is first collected
-    counts as known from the day it is about (a plan: from as long before it as the market plans ahead), so that nights
-    before the first one can be replayed; everything later is known from the cycle's as-of day.
+    An empty batch says nothing: it neither changes nor deletes. A key that landed only in quarantined rows is neither
+    new nor gone. What is fetched when a feed is first collected counts as known from the day it is about (a plan: from
+    as long before it as the market plans ahead), so that nights before the first one can be replayed; everything later
+    is known from the cycle's as-of day.
     """
+    held = _held(cycle, feed, batch) if batch.rows else feed.schema.empty_table()
     with duckdb.connect() as connection:
         connection.register("landed_facts", landed_facts)
         connection.register("landed_rows", landed_rows)
-        connection.register("held", _held(cycle, feed, batch))
+        connection.register("held", held)
         found = connection.sql(_difference(feed)).to_arrow_table()
         connection.register("found", found)
         sql = f"SELECT {_known_on(cycle, feed, batch)} AS known_on, * FROM found ORDER BY {', '.join(feed.key)}"  # noqa: S608

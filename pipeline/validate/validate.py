@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,7 +16,7 @@ from pipeline.feeds import FEEDS, Feed
 from pipeline.lake import Attempt
 from pipeline.market import FeedName
 from pipeline.stage import StageReport
-from pipeline.validate.expectations import Verdict, check
+from pipeline.validate.expectations import NOTHING_TO_SAY, Verdict, check
 from pipeline.validate.facts import revisions, to_facts
 
 __all__ = ["ValidateReport", "run"]
@@ -55,6 +54,7 @@ def run(cycle: Cycle, feed: FeedName) -> ValidateReport:
         GateError: if a blocking rule is broken; nothing of the batch has entered the lake then.
         FencedError: if another attempt has committed the same batch meanwhile.
     """
+    cycle.market.feed(feed)
     contract = FEEDS[feed]
     facts = cycle.lake.attempt(f"facts/{feed}", cycle=cycle.as_of)
     quarantine = cycle.lake.attempt("quarantine", cycle=cycle.as_of, feed=feed)
@@ -65,8 +65,12 @@ def run(cycle: Cycle, feed: FeedName) -> ValidateReport:
     first = pc.invert(_repeated(everything))
     landed_rows = _without_personal(everything, contract)
     distinct = landed_rows.filter(first)
-    verdict = check(distinct, _suite_name(contract, batch), _parameters(cycle, contract, batch), _context(cycle, feed))
-    _refuse_if_blocked(cycle, contract, verdict, distinct.num_rows)
+    if batch.rows:
+        parameters = _parameters(cycle, contract, batch)
+        verdict = check(distinct, _suite_name(contract, batch), parameters, cycle.home.data_docs / cycle.market.name)
+        _refuse_if_blocked(cycle, contract, verdict, distinct.num_rows)
+    else:
+        verdict = NOTHING_TO_SAY
 
     good = np.ones(distinct.num_rows, bool)
     good[list(verdict.reasons)] = False
@@ -111,27 +115,24 @@ def _suite_name(feed: Feed, batch: Landed) -> str:
     return feed.name if batch.grain == "facts" else f"{feed.name}_lines"
 
 
-def _context(cycle: Cycle, feed: FeedName) -> Path:
-    return cycle.home.data_docs / cycle.market.name / feed
-
-
 def _parameters(cycle: Cycle, feed: Feed, batch: Landed) -> dict[str, Any]:
     oldest = cycle.as_of - timedelta(days=cycle.market.gate.max_age_days)
-    usual = None if batch.initial else _usual_volume(cycle, feed)
+    usual = None if batch.initial else _usual_rows_a_day(cycle, feed)
+    days = (batch.until - batch.since).days + 1
     return {
         "fresh_since": datetime.combine(oldest, time()),
-        "min_rows": 1 if usual is None else usual / 5,
-        "max_rows": 10**12 if usual is None else usual * 5,
+        "min_rows": 1 if usual is None else usual * days / 5,
+        "max_rows": 10**12 if usual is None else usual * days * 5,
     }
 
 
-def _usual_volume(cycle: Cycle, feed: Feed) -> float | None:
-    """Return the median size of recent look-back batches, or None where there are none."""
+def _usual_rows_a_day(cycle: Cycle, feed: Feed) -> float | None:
+    """Return the median of recent look-back batches' rows a day of their window, or None where there are none."""
     if not cycle.lake.exists("batches"):
         return None
     sql = """
-        SELECT median(landed) AS usual FROM (
-            SELECT landed FROM batches WHERE feed = $feed AND cycle < $cycle AND NOT initial
+        SELECT median(landed / ("until" - "since" + 1)) AS usual FROM (
+            SELECT landed, "until", "since" FROM batches WHERE feed = $feed AND cycle < $cycle AND NOT initial
             ORDER BY cycle DESC LIMIT $batches
         )
     """

@@ -8,7 +8,7 @@ import pytest
 from pipeline import collect, validate
 from pipeline.cycle import Cycle, Home, open_cycle
 from pipeline.errors import ConfigError, SourceError, StageError
-from tests.conftest import AS_OF, HISTORY_START, MarketWriter
+from tests.conftest import AS_OF, DATA_END, HISTORY_START, MarketWriter
 
 
 def test_first_collection_lands_the_history_and_nothing_after_the_day(small_cycle: Cycle) -> None:
@@ -80,6 +80,60 @@ def test_file_that_is_not_what_its_ending_says_is_told(small_market: MarketWrite
     (file.parent / "prices.parquet").write_text("not parquet at all")
     with pytest.raises(SourceError, match=r"'prices\.parquet' of the market 'small' cannot be read"):
         collect.run(open_cycle(file, AS_OF, home), "prices")
+
+
+def test_repeated_cycle_looks_at_its_own_window_whatever_has_run_since(small_cycle: Cycle) -> None:
+    nights = [Cycle(small_cycle.market, AS_OF + timedelta(days=shift), small_cycle.home) for shift in (0, 1, 14)]
+    first = []
+    for night in nights:
+        first.append(collect.run(night, "sales"))
+        validate.run(night, "sales")
+    facts = small_cycle.lake.version("facts/sales")
+    for night, before in zip(nights, first, strict=True):
+        assert collect.run(night, "sales") == before
+        validate.run(night, "sales")
+    assert small_cycle.lake.version("facts/sales") == facts
+
+
+def test_optional_feed_may_have_nothing_to_say_on_a_later_night(small_market: MarketWriter, home: Home) -> None:
+    file = small_market(plan_ahead_days=0)
+    today = open_cycle(file, AS_OF, home)
+    for feed in ("sales", "promotions"):
+        collect.run(today, feed)
+        validate.run(today, feed)
+    known = today.lake.as_of("promotions", ("item", "location", "start", "kind"), AS_OF).num_rows
+    path = file.parent / "promotions.parquet"
+    pd.read_parquet(path).query("start < @AS_OF.replace(day=1)").to_parquet(path)
+    later = open_cycle(file, AS_OF + timedelta(days=7), home)
+    assert collect.run(later, "promotions").rows == 0
+    assert validate.run(later, "promotions").revised == 0
+    assert later.lake.as_of("promotions", ("item", "location", "start", "kind"), later.as_of).num_rows == known
+
+
+def test_nothing_is_collected_for_a_day_that_the_sales_do_not_cover(small_market: MarketWriter, home: Home) -> None:
+    later = open_cycle(small_market(), DATA_END + timedelta(days=5), home)
+    for feed in ("prices", "calendar"):
+        with pytest.raises(SourceError, match="sales of 'small' have nothing between"):
+            collect.run(later, feed)
+    assert not home.landing.exists()
+
+
+def test_unreadable_days_come_once_and_not_every_night(small_market: MarketWriter, home: Home) -> None:
+    file = small_market()
+    sales = pd.read_csv(file.parent / "sales.csv")
+    sales.loc[sales.index[100:150], "date"] = "some day"
+    sales.to_csv(file.parent / "sales.csv", index=False)
+    today, tomorrow = open_cycle(file, AS_OF, home), open_cycle(file, AS_OF + timedelta(days=1), home)
+    collect.run(today, "sales")
+    assert validate.run(today, "sales").quarantined == 50 + 2
+    collect.run(tomorrow, "sales")
+    assert validate.run(tomorrow, "sales").quarantined == 0
+
+
+def test_mapping_of_a_column_that_the_feed_does_not_have_is_refused(small_market: MarketWriter, home: Home) -> None:
+    feeds = {"sales": {"source": "files", "path": "sales.csv", "columns": {"revenu": "turnover"}}}
+    with pytest.raises(ConfigError, match=r"feeds\.sales\.columns .* 'revenu', which is no column"):
+        collect.run(open_cycle(small_market(feeds=feeds), AS_OF, home), "sales")
 
 
 def test_unknown_feed_is_refused(small_cycle: Cycle) -> None:

@@ -1,3 +1,4 @@
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -5,9 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 from airflow.sdk import TriggerRule
+from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
 from pipeline.candidates import NEURAL
+from pipeline.errors import ConfigError
+from pipeline.evaluate.promote import PromoteReport
 from pipeline.market import Market, ScheduleSettings, load_market
 
 MARKETS = Path(__file__).resolve().parents[2] / "markets"
@@ -110,19 +114,34 @@ def test_the_card_agrees_with_the_validated_market(factory):
     [
         ("name: [", "ParserError"),
         ("name: shop", "'feeds'"),
-        ("just words", "AttributeError"),
+        ("just words", "TypeError"),
         ("name: My Shop\nfeeds: {sales: {}}\ncandidates: {n: {model: seasonal_naive}}", "needs a name"),
         ("name: shop\nfeeds: {sales: {}}\ncandidates: {n: {model: x}}\ntimezone: Mars/Base", "Mars/Base"),
-        ("name: shop\nfeeds: {sales: {}}\ncandidates: {n: {model: x}}\nschedule: {at: 5}", "TypeError"),
+        ("name: shop\nfeeds: sales\ncandidates: {n: {model: x}}", "AttributeError"),
+        ("name: shop\nfeeds: {sales: {}}\ncandidates: {n: {model: [lstm]}}", "['lstm'] is no text"),
+        *(
+            (f"name: shop\nfeeds: {{sales: {{}}}}\ncandidates: {{n: {{model: x}}}}\nschedule: {{{setting}}}", said)
+            for setting, said in [
+                ("at: 5", "5 is no text"),
+                ('at: "29:00"', "quoted time"),
+                ('at: "5:00"', "quoted time"),
+                ("retry_delay_seconds: soon", "'soon'"),
+                ("retry_delay_seconds: -1", "-1 is below 0"),
+                ("retry_delay_seconds: .inf", "OverflowError"),
+                ("retries: 1.5", "1.5 is no whole number"),
+                ("retries: [1]", "TypeError"),
+                ("task_timeout_minutes: .inf", "no whole number"),
+            ]
+        ),
     ],
 )
 def test_a_broken_market_is_one_sentence_and_spares_the_others(factory, tmp_path, monkeypatch, text, said):
     monkeypatch.setenv("TRENDMILL_MARKETS", str(tmp_path))
     shutil.copy(MARKETS / "complete_journey.yaml", tmp_path)
     (tmp_path / "broken.yaml").write_text(text, encoding="utf-8")
-    found = factory.find_markets()
-    assert [card.name for card in found.cards] == ["complete_journey"]
-    (problem,) = found.problems
+    built = factory.build_dags()
+    assert [dag.dag_id for dag in built.dags] == ["daily_cycle__complete_journey"]
+    (problem,) = built.problems
     assert str(tmp_path / "broken.yaml") in problem
     assert said in problem
     assert "\n" not in problem
@@ -137,12 +156,65 @@ def test_two_markets_of_one_name_are_a_problem(factory, tmp_path, monkeypatch):
     assert "both call their market 'complete_journey'" in found.problems[0]
 
 
-def test_a_single_market_file_is_found_and_wins(factory, tmp_path, monkeypatch):
+def test_files_beyond_the_folder_are_found_and_win(factory, tmp_path, monkeypatch):
     own = shutil.copy(MARKETS / "complete_journey.yaml", tmp_path / "mine.yaml")
-    monkeypatch.setenv("TRENDMILL_MARKET_FILE", str(own))
+    read(factory, tmp_path)
+    monkeypatch.setenv("TRENDMILL_MARKET_FILES", os.pathsep.join([str(own), str(tmp_path / "shop.yaml")]))
     found = factory.find_markets()
     assert not found.problems
     assert [card.file for card in found.cards if card.name == "complete_journey"] == [own.resolve()]
+    assert "shop" in {card.name for card in found.cards}
+
+
+def test_a_dag_that_cannot_be_made_spares_the_others_and_is_told_of(factory, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRENDMILL_MARKETS", str(tmp_path))
+    shutil.copy(MARKETS / "complete_journey.yaml", tmp_path)
+    read(factory, tmp_path)
+
+    def half_a_dag(card):
+        if card.name == "shop":
+            msg = "no such\nzone"
+            raise RuntimeError(msg)
+        return daily_cycle(card)
+
+    daily_cycle = factory.daily_cycle
+    monkeypatch.setattr(factory, "daily_cycle", half_a_dag)
+    built = factory.build_dags()
+    assert [dag.dag_id for dag in built.dags] == ["daily_cycle__complete_journey"]
+    (problem,) = built.problems
+    assert problem.startswith(
+        f"{tmp_path / 'shop.yaml'} is no market that a DAG can be made of (RuntimeError: no such "
+    )
+    assert not factory.build_dags("daily_cycle__complete_journey").problems
+
+
+def test_a_dag_belongs_to_the_file_that_names_it_alone(dag):
+    """`broken_markets.py` makes the DAGs too, and must not become their file."""
+    assert not dag.auto_register
+
+
+def test_numbers_are_read_as_the_market_reads_them(factory, tmp_path):
+    schedule = {"retries": "3", "retry_delay_seconds": "1.5", "task_timeout_minutes": 5.0}
+    card, settings = read(factory, tmp_path, schedule=schedule), ScheduleSettings(**schedule)
+    assert {name: getattr(card, name) for name in schedule} == settings.model_dump(include=set(schedule))
+
+
+def test_a_person_s_mistake_ends_the_last_task_at_once_as_well(factory, dag, monkeypatch):
+    def refused(_):
+        msg = "The market is broken."
+        raise ConfigError(msg)
+
+    monkeypatch.setattr(factory, "_open_cycle", refused)
+    with pytest.raises(AirflowFailException, match="The market is broken"):
+        dag.get_task("close").python_callable()
+
+
+def test_the_champion_s_doc_says_what_the_report_says(dag):
+    summary = PromoteReport("naive", 3, 2, promoted=False, evidence="").summary()
+    assert "a later one holds the championship" in summary
+    doc = dag.get_task("promote").doc_md
+    assert "a later cycle holds the championship" in doc
+    assert "names it" not in doc
 
 
 def read(factory, folder: Path, **changes):

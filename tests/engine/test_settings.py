@@ -42,13 +42,13 @@ def test_the_environment_keeps_out_another_airflow_and_stays_on_the_loopback(hom
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
     monkeypatch.setenv("AIRFLOW_CONN_SHOP", "postgres://elsewhere")
     monkeypatch.setenv("NO_PROXY", "intranet")
-    environment = environment_of(home, extra={"TRENDMILL_MARKET_FILE": "shop.yaml"})
+    environment = environment_of(home, extra={"TRENDMILL_MARKET_FILES": "shop.yaml"})
     assert environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
     assert "AIRFLOW_CONN_SHOP" not in environment
     assert environment["AIRFLOW__API__HOST"] == LOOPBACK == "127.0.0.1"
     assert environment["NO_PROXY"] == environment["no_proxy"] == "intranet,127.0.0.1,localhost"
     assert environment["TRENDMILL_HOME"] == str(home.path)
-    assert environment["TRENDMILL_MARKET_FILE"] == "shop.yaml"
+    assert environment["TRENDMILL_MARKET_FILES"] == "shop.yaml"
 
 
 def test_a_taken_port_is_a_sentence_when_asked_for_and_a_detour_otherwise():
@@ -61,6 +61,14 @@ def test_a_taken_port_is_a_sentence_when_asked_for_and_a_detour_otherwise():
         assert choose_port(None, port, "--airflow-port") != port
     free = free_port()
     assert choose_port(free, 8080, "--airflow-port") == free
+
+
+def test_a_port_that_is_meant_for_something_else_is_spared():
+    preferred = free_port()
+    assert choose_port(None, preferred, "--mlflow-port") == preferred
+    assert choose_port(None, preferred, "--mlflow-port", (preferred,)) != preferred
+    with pytest.raises(EngineError, match=rf"Port {preferred} cannot serve both .* --mlflow-port"):
+        choose_port(preferred, 5000, "--mlflow-port", (preferred,))
 
 
 def test_a_full_disk_is_a_sentence_before_anything_starts(home, monkeypatch):

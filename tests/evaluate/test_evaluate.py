@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
@@ -181,6 +182,16 @@ def test_candidate_that_is_trained_again_to_another_model_is_stored_beside_the_f
     for seconds in (1.0, 2.0):
         record.log_metrics({"train/seconds": seconds})
     assert record.log_forecaster(other) == record.model_uri() != first
+
+
+def test_candidate_without_a_finite_loss_never_wins(cycle: Cycle) -> None:
+    tracking.begin(cycle)
+    for candidate in cycle.market.candidates:
+        backtest.run(cycle, candidate)
+    rows = cycle.lake.read("backtests", cycle=AS_OF, candidate="trees")
+    broken = rows.set_column(rows.column_names.index("q0.5"), "q0.5", pa.array([float("nan")] * rows.num_rows, "float"))
+    cycle.lake.attempt("backtests", cycle=AS_OF, candidate="trees").commit(broken)
+    assert evaluate.run(cycle).winner == "seasonal_naive"
 
 
 def test_changed_settings_start_a_fresh_run(cycle: Cycle, small_market: MarketWriter) -> None:

@@ -70,6 +70,15 @@ def test_without_mlflow_a_sentence_says_how_to_open_it(client, monkeypatch):
     assert "does not answer" in client.get(f"/runs/{RUN}").text
 
 
+def test_a_server_that_wants_a_login_is_not_said_to_have_lost_the_run(client, plugin, monkeypatch):
+    async def refuse(*_, **__):
+        return SimpleNamespace(status_code=401, is_error=True)
+
+    monkeypatch.setenv("TRENDMILL_MLFLOW_UI", "https://mlflow.shop.example")
+    monkeypatch.setattr(plugin.httpx.AsyncClient, "get", refuse)
+    assert f"asks for a login; look for the run {RUN} there" in client.get(f"/runs/{RUN}").text
+
+
 def test_a_report_is_shown_and_cannot_reach_airflow(client, home):
     folder = home.reports / "small"
     folder.mkdir(parents=True)

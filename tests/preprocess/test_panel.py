@@ -59,6 +59,15 @@ def test_planned_promotions_reach_through_the_horizon(panel: Panel) -> None:
     assert depth[:, panel.y.shape[1] :].any()
 
 
+def test_promotions_planned_less_far_than_the_horizon_are_known_only_afterwards(
+    small_market: MarketWriter, home: Home
+) -> None:
+    late = preprocessed(open_cycle(small_market(plan_ahead_days=13), AS_OF, home))
+    assert late.known_names == ()
+    assert late.past_names == ("price_ratio", "discount", "display")
+    assert late.past[:, :, 2].any()
+
+
 def test_price_is_compared_with_its_own_past_only(panel: Panel) -> None:
     prices = small_market_frames()["prices"]
     mine = prices[(prices["item"] == "SKU07") & (prices["date"] <= AS_OF)].set_index("date")["price"]

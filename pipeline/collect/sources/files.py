@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.collect.sources.base import BATCH_ROWS
-from pipeline.errors import SourceError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.feeds import Feed, Grain
 from pipeline.market import FilesSource, Market
 
@@ -34,16 +34,29 @@ class Files:
         self._columns = settings.columns
         self._base = market.file.parent
         self._market = market.name
+        self._history_start = market.history_start
 
     def grain(self, feed: Feed) -> Grain:
-        """Return `lines` where the files carry the key of a raw line, else `facts`."""
+        """Return `lines` where the files carry the key of a raw line, else `facts`.
+
+        Raises:
+            ConfigError: if the market maps a column that the feed does not have.
+        """
+        columns = set(feed.schema.names) | set(feed.lines.names if feed.lines else ())
+        for column in self._columns:
+            if column not in columns:
+                msg = (
+                    f"feeds.{feed.name}.columns of the market '{self._market}' names '{column}', which is no column of "
+                    f"that feed; it has {', '.join(sorted(columns))}."
+                )
+                raise ConfigError(msg)
         with duckdb.connect() as connection:
             found = self._found(connection)
         is_lines = feed.lines is not None and {self._name(column) for column in feed.line_key} <= set(found)
         return "lines" if is_lines else "facts"
 
     def fetch(self, feed: Feed, since: date, until: date) -> Iterator[pa.RecordBatch]:
-        """Yield the feed's rows of the window; rows whose day cannot be read belong to every window.
+        """Yield the feed's rows of the window; rows whose day cannot be read come with the first window alone.
 
         Raises:
             SourceError: if there is no such file, it cannot be read, or a required column is absent.
@@ -51,7 +64,9 @@ class Files:
         schema = feed.landed_schema(self.grain(feed))
         with duckdb.connect() as connection:
             columns = ", ".join(self._expressions(feed, schema, self._found(connection)))
-            window = f"WHERE {feed.day} IS NULL OR {feed.day} BETWEEN $since AND $until" if feed.day else ""
+            window = f"WHERE {feed.day} BETWEEN $since AND $until" if feed.day else ""
+            if feed.day and since == self._history_start:
+                window += f" OR {feed.day} IS NULL"
             days = {"since": since, "until": until} if feed.day else {}
             paths, reader = self._reader()
             query = f"WITH landed AS (SELECT {columns} FROM {reader}) FROM landed {window}"  # noqa: S608 - contract names
@@ -103,7 +118,7 @@ class Files:
         elif path.is_file():
             found = [path]
         else:
-            found = list(path.parent.glob(path.name)) if path.parent.is_dir() else []
+            found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
         if not found:
             msg = f"The market '{self._market}' reads '{self._path}', but there is no such file beside it ({path})."
             raise SourceError(msg)

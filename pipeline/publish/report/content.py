@@ -354,6 +354,7 @@ def _share(mask: NDArray[np.bool_]) -> float:
 
 def _origin_totals(seen: pa.Table, horizon: int) -> Iterator[OriginTotal]:
     """Yield each origin's totals over the rows in which something was observed, earliest first."""
+    seen = seen.sort_by([("origin", "ascending"), ("lead", "ascending"), ("unique_id", "ascending")])
     origin, lead = seen["origin"].to_numpy(), seen["lead"].to_numpy()
     for day in np.unique(origin):
         chosen = origin == day
@@ -397,7 +398,7 @@ def _reach(cycle: Cycle, panel: Panel, feed: FeedName) -> tuple[date | None, dat
         series, named = [], "NULL"
     sql = f"""
         SELECT {days}, count(DISTINCT {named}) FILTER ({named} IN (SELECT unnest($series::VARCHAR[])))
-        FROM "facts_{feed}" WHERE known_on <= $day
+        FROM "facts_{feed}" WHERE known_on <= $day AND NOT deleted
     """  # noqa: S608 - names come from the feeds' contracts
     found = cycle.lake.query(sql, [f"facts/{feed}"], day=cycle.as_of, series=series)
     first, last, reached = (column[0].as_py() for column in found.columns)
@@ -406,9 +407,10 @@ def _reach(cycle: Cycle, panel: Panel, feed: FeedName) -> tuple[date | None, dat
 
 def _docs_link(cycle: Cycle, feed: str) -> str | None:
     """Return the way from the report to a feed's Data Docs, where there are any."""
-    site = cycle.home.data_docs / cycle.market.name / feed / "gx" / "uncommitted" / "data_docs" / "local_site"
-    page = site / "index.html"
-    if not page.exists():
+    folder = cycle.home.data_docs / cycle.market.name
+    pages = [folder / suite / "index.html" for suite in (f"{feed}_lines", feed)]
+    page = next((page for page in pages if page.exists()), None)
+    if page is None:
         return None
     return quote(Path(os.path.relpath(page, cycle.report_file.parent)).as_posix())
 
