@@ -20,6 +20,7 @@ def test_first_collection_lands_the_history_and_nothing_after_the_day(small_cycl
     assert report.rows == landed.rows == len(days)
 
 
+@pytest.mark.slow
 def test_later_collection_looks_back_only_as_far_as_the_market_says(small_cycle: Cycle) -> None:
     collect.run(small_cycle, "sales")
     validate.run(small_cycle, "sales")
@@ -28,6 +29,7 @@ def test_later_collection_looks_back_only_as_far_as_the_market_says(small_cycle:
     assert (report.since, report.initial) == (AS_OF - timedelta(days=7), False)
 
 
+@pytest.mark.slow
 def test_missed_nights_are_fetched_by_the_next_one(small_cycle: Cycle) -> None:
     collect.run(small_cycle, "sales")
     validate.run(small_cycle, "sales")
@@ -82,6 +84,7 @@ def test_file_that_is_not_what_its_ending_says_is_told(small_market: MarketWrite
         collect.run(open_cycle(file, AS_OF, home), "prices")
 
 
+@pytest.mark.slow
 def test_repeated_cycle_looks_at_its_own_window_whatever_has_run_since(small_cycle: Cycle) -> None:
     nights = [Cycle(small_cycle.market, AS_OF + timedelta(days=shift), small_cycle.home) for shift in (0, 1, 14)]
     first = []
@@ -95,6 +98,7 @@ def test_repeated_cycle_looks_at_its_own_window_whatever_has_run_since(small_cyc
     assert small_cycle.lake.version("facts/sales") == facts
 
 
+@pytest.mark.slow
 def test_optional_feed_may_have_nothing_to_say_on_a_later_night(small_market: MarketWriter, home: Home) -> None:
     file = small_market(plan_ahead_days=0)
     today = open_cycle(file, AS_OF, home)
@@ -118,6 +122,7 @@ def test_nothing_is_collected_for_a_day_that_the_sales_do_not_cover(small_market
     assert not home.landing.exists()
 
 
+@pytest.mark.slow
 def test_unreadable_days_come_once_and_not_every_night(small_market: MarketWriter, home: Home) -> None:
     file = small_market()
     sales = pd.read_csv(file.parent / "sales.csv")

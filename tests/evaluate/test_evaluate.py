@@ -21,6 +21,8 @@ from pipeline.publish.summary import summarise
 from pipeline.tracking.client import connect
 from tests.conftest import AS_OF, MarketWriter, small_market_settings, write_small_market
 
+pytestmark = pytest.mark.slow
+
 CANDIDATES = {"seasonal_naive": {"model": "seasonal_naive"}, "trees": {"model": "lightgbm", "trees": 20}}
 
 
@@ -154,7 +156,6 @@ def test_registered_version_forecasts_what_was_published(night: Cycle) -> None:
     )
 
 
-@pytest.mark.slow
 def test_older_cycle_publishes_its_vintage_but_never_moves_the_champion(cycle: Cycle) -> None:
     newest = _night(cycle)
     older = Cycle(cycle.market, AS_OF - timedelta(days=7), cycle.home)

@@ -13,6 +13,8 @@ from pipeline.errors import StageError
 from pipeline.preprocess import Panel
 from tests.conftest import AS_OF, HISTORY_START, MarketWriter, small_market_frames
 
+pytestmark = pytest.mark.slow
+
 
 def preprocessed(cycle: Cycle) -> Panel:
     for feed in cycle.market.feeds:
@@ -80,7 +82,7 @@ def test_price_is_compared_with_its_own_past_only(panel: Panel) -> None:
 def test_weekday_and_holiday_flags_are_those_of_the_calendar(panel: Panel) -> None:
     days = pd.date_range(HISTORY_START, AS_OF + timedelta(days=14))
     weekday = panel.shared[:, :7].argmax(axis=1)
-    np.testing.assert_array_equal(weekday, days.weekday)
+    np.testing.assert_array_equal(weekday, days.day_of_week)
     holiday = panel.shared[:, panel.shared_names.index("holiday")].astype(bool)
     found = set(days[holiday].date)
     assert date(2021, 4, 2) in found
@@ -119,7 +121,6 @@ def test_shapes_that_disagree_are_refused(panel: Panel) -> None:
         replace(panel, known=panel.known[:, :-1])
 
 
-@pytest.mark.slow
 def test_panel_is_deaf_to_everything_after_its_day(small_market: MarketWriter, home: Home) -> None:
     file = small_market()
     honest = preprocessed(open_cycle(file, AS_OF, home)).fingerprint()

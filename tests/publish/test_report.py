@@ -23,6 +23,8 @@ from pipeline.publish.report.report import _write
 from pipeline.tracking.client import connect
 from tests.conftest import AS_OF, HISTORY_START, small_market_settings, write_small_market
 
+pytestmark = pytest.mark.slow
+
 EVIL = "<script>alert('$y_1$')</script> & \"Søn\""
 """A title as a catalogue might hold it."""
 VOID = {"meta", "link"}

@@ -55,6 +55,7 @@ def test_facts_are_the_sums_of_the_accepted_lines(small_cycle: Cycle, small_mark
     pd.testing.assert_series_equal(found, expected.sort_index(), check_names=False, check_dtype=False)
 
 
+@pytest.mark.slow
 def test_no_customer_is_found_outside_the_landing_zone(small_cycle: Cycle) -> None:
     gate(small_cycle, "sales")
     written = [path for path in small_cycle.home.path.rglob("*") if path.is_file()]
@@ -66,6 +67,7 @@ def test_no_customer_is_found_outside_the_landing_zone(small_cycle: Cycle) -> No
             assert "@example.com" not in pd.read_parquet(path).to_csv(), path
 
 
+@pytest.mark.slow
 def test_second_run_adds_no_row_and_no_version(small_cycle: Cycle) -> None:
     first = gate(small_cycle, "sales")
     versions = {table: small_cycle.lake.version(table) for table in ("facts/sales", "quarantine", "batches")}
@@ -74,6 +76,7 @@ def test_second_run_adds_no_row_and_no_version(small_cycle: Cycle) -> None:
     assert {table: small_cycle.lake.version(table) for table in versions} == versions
 
 
+@pytest.mark.slow
 def test_unknown_yesterday_late_today_is_known_from_today(small_market: MarketWriter, home: Home) -> None:
     file = small_market()
     today, tomorrow = open_cycle(file, AS_OF, home), open_cycle(file, AS_OF + timedelta(days=1), home)
@@ -87,6 +90,7 @@ def test_unknown_yesterday_late_today_is_known_from_today(small_market: MarketWr
     assert known_units(tomorrow, "SKU03", day) == before + 7
 
 
+@pytest.mark.slow
 def test_row_that_left_the_source_is_deleted_from_the_next_day_on(small_market: MarketWriter, home: Home) -> None:
     file = small_market()
     today, tomorrow = open_cycle(file, AS_OF, home), open_cycle(file, AS_OF + timedelta(days=1), home)
@@ -98,6 +102,7 @@ def test_row_that_left_the_source_is_deleted_from_the_next_day_on(small_market: 
     assert known_units(tomorrow, gone[1], gone[0]) is None
 
 
+@pytest.mark.slow
 def test_earlier_night_can_be_replayed_after_a_later_one(small_cycle: Cycle) -> None:
     gate(small_cycle, "sales")
     earlier = Cycle(small_cycle.market, AS_OF - timedelta(days=30), small_cycle.home)
@@ -130,6 +135,7 @@ def test_blocked_batch_leaves_the_lake_as_it_was(
     assert not any(cycle.lake.exists(table) for table in (f"facts/{feed}", "quarantine", "batches"))
 
 
+@pytest.mark.slow
 def test_sudden_flood_is_blocked(small_market: MarketWriter, home: Home) -> None:
     file = small_market()
     for shift in range(2):
@@ -143,6 +149,7 @@ def test_sudden_flood_is_blocked(small_market: MarketWriter, home: Home) -> None
         validate.run(third, "sales")
 
 
+@pytest.mark.slow
 def test_batch_that_another_attempt_has_committed_meanwhile_is_refused(
     small_cycle: Cycle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
