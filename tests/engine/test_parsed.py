@@ -13,8 +13,8 @@ from pipeline.engine.errors import EngineError
 from pipeline.engine.rest import ImportProblem
 
 MINE, OTHER = Path("/shops/mine.yaml"), Path("/elsewhere/shops/mine.yaml")
-NOW = datetime.now(UTC) + timedelta(minutes=1)
-OLD = NOW - timedelta(hours=1)
+NOW = datetime.now(UTC) + timedelta(days=1)  # after the start of any engine of these tests, however late they run
+OLD = NOW - timedelta(days=2)
 
 
 def problem(file, seen, *lines):
