@@ -460,13 +460,13 @@ def _open_cycle(card: MarketCard) -> "Cycle":
 @contextmanager
 def _mistakes_are_final() -> Iterator[None]:
     """Fail at once where trying again cannot help: the message is for a person, who must do something."""
-    from pipeline.errors import FencedError, TrendmillError
+    from pipeline.errors import TrendmillError
 
     try:
         yield
-    except FencedError:
-        raise
     except TrendmillError as exc:
+        if exc.may_pass:
+            raise
         raise AirflowFailException(str(exc)) from exc
 
 

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
+
+from pipeline.settings import Settings
 
 __all__ = [
     "NEURAL",
@@ -14,11 +16,7 @@ __all__ = [
 ]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SeasonalNaiveSettings(_Settings):
+class SeasonalNaiveSettings(Settings):
     """The same weekday's demand in the last seasons, with quantiles from how those seasons' forecasts erred."""
 
     model: Literal["seasonal_naive"]
@@ -26,7 +24,7 @@ class SeasonalNaiveSettings(_Settings):
     """Days after which demand repeats."""
 
 
-class CategorySarimaxSettings(_Settings):
+class CategorySarimaxSettings(Settings):
     """SARIMAX with calendar and promotion regressors a category, shared out to its items by their recent sales."""
 
     model: Literal["category_sarimax"]
@@ -36,7 +34,7 @@ class CategorySarimaxSettings(_Settings):
     """Trailing days from which an item's share of its group is taken."""
 
 
-class LightGBMSettings(_Settings):
+class LightGBMSettings(Settings):
     """Gradient-boosted trees on one feature table, direct over the horizon, with count quantiles around their mean."""
 
     model: Literal["lightgbm"]
@@ -52,7 +50,7 @@ class LightGBMSettings(_Settings):
     """Threads of one fit; more help only where cores are idle."""
 
 
-class LSTMSettings(_Settings):
+class LSTMSettings(Settings):
     """An LSTM encoder over past days, with a dense decoder that sees the known future (Keras)."""
 
     model: Literal["lstm"]

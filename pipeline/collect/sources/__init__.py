@@ -1,12 +1,13 @@
 """Source adapters: each turns what somebody else keeps into batches of a feed's contract."""
 
-from pipeline.collect.sources.base import Source
+from pipeline.collect.sources.base import Source, Window
 from pipeline.collect.sources.complete_journey import CompleteJourney
 from pipeline.collect.sources.files import Files
 from pipeline.collect.sources.public_holidays import PublicHolidays
-from pipeline.market import CompleteJourneySource, FilesSource, HolidaysSource, Market, SourceSettings
+from pipeline.market import Market
+from pipeline.sources import CompleteJourneySource, FilesSource, HolidaysSource, SourceSettings
 
-__all__ = ["CompleteJourney", "Files", "PublicHolidays", "Source", "open_source"]
+__all__ = ["CompleteJourney", "Files", "PublicHolidays", "Source", "Window", "open_source"]
 
 
 def open_source(settings: SourceSettings, market: Market) -> Source:
@@ -18,3 +19,5 @@ def open_source(settings: SourceSettings, market: Market) -> Source:
             return Files(settings, market)
         case HolidaysSource():
             return PublicHolidays(settings)
+    msg = f"the source '{settings.source}' has no adapter"
+    raise NotImplementedError(msg)

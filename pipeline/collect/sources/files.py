@@ -1,16 +1,16 @@
 """CSV and Parquet files: one file, a folder or a glob."""
 
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from pipeline.collect.sources.base import BATCH_ROWS
+from pipeline.collect.sources.base import BATCH_ROWS, Window
 from pipeline.errors import ConfigError, SourceError
 from pipeline.feeds import Feed, Grain
-from pipeline.market import FilesSource, Market
+from pipeline.market import Market
+from pipeline.sources import FilesSource
 
 __all__ = ["Files"]
 
@@ -18,9 +18,14 @@ _READERS = {
     ".parquet": "read_parquet($paths, union_by_name = true)",
     ".csv": "read_csv($paths, union_by_name = true, all_varchar = true, header = true)",
 }
-_SQL_TYPES = {pa.string(): "VARCHAR", pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.date32(): "DATE"}
-_DEFAULTS = {"location": "'all'"}
-"""What stands in for a required column that a market does not tell apart."""
+_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.float64(): "DOUBLE",
+    pa.int64(): "BIGINT",
+    pa.date32(): "DATE",
+    pa.bool_(): "BOOLEAN",
+    pa.timestamp("us"): "TIMESTAMP",
+}
 
 
 class Files:
@@ -34,7 +39,6 @@ class Files:
         self._columns = settings.columns
         self._base = market.file.parent
         self._market = market.name
-        self._history_start = market.history_start
 
     def grain(self, feed: Feed) -> Grain:
         """Return `lines` where the files carry the key of a raw line, else `facts`.
@@ -52,10 +56,10 @@ class Files:
                 raise ConfigError(msg)
         with duckdb.connect() as connection:
             found = self._found(connection)
-        is_lines = feed.lines is not None and {self._name(column) for column in feed.line_key} <= set(found)
+        is_lines = feed.lines is not None and {self._name(column) for column in feed.line_marks} <= set(found)
         return "lines" if is_lines else "facts"
 
-    def fetch(self, feed: Feed, since: date, until: date) -> Iterator[pa.RecordBatch]:
+    def fetch(self, feed: Feed, window: Window) -> Iterator[pa.RecordBatch]:
         """Yield the feed's rows of the window; rows whose day cannot be read come with the first window alone.
 
         Raises:
@@ -64,12 +68,12 @@ class Files:
         schema = feed.landed_schema(self.grain(feed))
         with duckdb.connect() as connection:
             columns = ", ".join(self._expressions(feed, schema, self._found(connection)))
-            window = f"WHERE {feed.day} BETWEEN $since AND $until" if feed.day else ""
-            if feed.day and since == self._history_start:
-                window += f" OR {feed.day} IS NULL"
-            days = {"since": since, "until": until} if feed.day else {}
+            wanted = f"WHERE {feed.day} BETWEEN $since AND $until" if feed.day else ""
+            if feed.day and window.whole:
+                wanted += f" OR {feed.day} IS NULL"
+            days = {"since": window.since, "until": window.until} if feed.day else {}
             paths, reader = self._reader()
-            query = f"WITH landed AS (SELECT {columns} FROM {reader}) FROM landed {window}"  # noqa: S608 - contract names
+            query = f"WITH landed AS (SELECT {columns} FROM {reader}) FROM landed {wanted}"  # noqa: S608 - contract names
             try:
                 relation = connection.sql(query, params={"paths": paths} | days)
                 for batch in relation.to_arrow_reader(BATCH_ROWS):
@@ -82,8 +86,8 @@ class Files:
             name = self._name(column.name)
             if name in found:
                 yield f'TRY_CAST("{name}" AS {_SQL_TYPES[column.type]}) AS "{column.name}"'
-            elif column.name in _DEFAULTS:
-                yield f'{_DEFAULTS[column.name]} AS "{column.name}"'
+            elif column.name in feed.defaults:
+                yield f"'{feed.defaults[column.name]}' AS \"{column.name}\""
             elif column.nullable:
                 yield f'CAST(NULL AS {_SQL_TYPES[column.type]}) AS "{column.name}"'
             else:

@@ -1,14 +1,14 @@
 """Public holidays of a country, computed by the library `holidays`."""
 
 from collections.abc import Iterator
-from datetime import date
 
 import holidays
 import pyarrow as pa
 
+from pipeline.collect.sources.base import Window
 from pipeline.errors import SourceError
 from pipeline.feeds import Feed, Grain
-from pipeline.market import HolidaysSource
+from pipeline.sources import HolidaysSource
 
 __all__ = ["PublicHolidays"]
 
@@ -26,21 +26,23 @@ class PublicHolidays:
             raise SourceError(msg)
         return "facts"
 
-    def fetch(self, feed: Feed, since: date, until: date) -> Iterator[pa.RecordBatch]:
+    def fetch(self, feed: Feed, window: Window) -> Iterator[pa.RecordBatch]:
         """Yield the country's public holidays.
 
         Raises:
             SourceError: if the library does not know the country.
         """
         try:
-            found = holidays.country_holidays(self._country, years=range(since.year, until.year + 1), language="en_US")
+            found = holidays.country_holidays(
+                self._country, years=range(window.since.year, window.until.year + 1), language="en_US"
+            )
         except NotImplementedError as exc:
             msg = f"The library 'holidays' knows no country '{self._country}'; give an ISO code that it supports."
             raise SourceError(msg) from exc
         rows = [
-            {"country": self._country, "date": day, "event": name}
+            {"country": self._country, "date": day, "event": name, "kind": "public_holiday"}
             for day, name in sorted(found.items())
-            if since <= day <= until
+            if window.since <= day <= window.until
         ]
         if rows:
             yield pa.RecordBatch.from_pylist(rows, schema=feed.schema)

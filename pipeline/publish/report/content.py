@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.cycle import Cycle
 from pipeline.errors import StageError
-from pipeline.feeds import FEEDS
-from pipeline.market import FeedName, Market
+from pipeline.feeds import FEEDS, FeedName
+from pipeline.market import Market
 from pipeline.models import QUANTILES
 from pipeline.models.frame import QUANTILE_COLUMNS
 from pipeline.preprocess import Panel, load_panel

@@ -1,0 +1,7 @@
+"""`trendmill ...`: the same stages without Airflow; the order of the imports is the order of the help."""
+
+# isort: skip_file
+from pipeline.cli.app import app, main
+from pipeline.cli import night, stages, tools
+
+__all__ = ["app", "main", "night", "stages", "tools"]
