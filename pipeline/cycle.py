@@ -14,22 +14,37 @@ from pipeline.market import Market, load_market
 
 __all__ = ["Cycle", "Home", "as_of_day", "logical_date_of", "open_cycle"]
 
+_SUNDAY = 6
+
 
 @dataclass(frozen=True)
 class Home:
-    """Where Trendmill keeps its state: `TRENDMILL_HOME`, or `.trendmill` in the working directory."""
+    """Where Trendmill keeps its state: `TRENDMILL_HOME`, or `.trendmill` in the working directory.
+
+    The Delta tables may lie elsewhere: where `TRENDMILL_LAKE` says, a folder or an object store's URL.
+    """
 
     path: Path
+    lake_elsewhere: str | None = None
+    """Root of the Delta tables, if it is not the home's own folder."""
 
     @classmethod
     def from_environment(cls) -> "Home":
         """Return the home that the environment names."""
-        return cls(Path(os.environ.get("TRENDMILL_HOME") or ".trendmill").expanduser().resolve())
+        path = Path(os.environ.get("TRENDMILL_HOME") or ".trendmill").expanduser().resolve()
+        lake = os.environ.get("TRENDMILL_LAKE")
+        if lake and "://" not in lake:
+            lake = str(Path(lake).expanduser().resolve())
+        return cls(path, lake.rstrip("/") if lake else None)
 
     @property
     def lake(self) -> Path:
-        """Root of the Delta tables."""
+        """The home's own folder of Delta tables."""
         return self.path / "lake"
+
+    def lake_of(self, market: str) -> Lake:
+        """Return a market's tables, wherever they lie."""
+        return Lake(f"{self.lake_elsewhere or self.lake}/{market}")
 
     @property
     def landing(self) -> Path:
@@ -64,7 +79,7 @@ class Home:
 
 @dataclass(frozen=True)
 class Cycle:
-    """One daily run of a market for an as-of day: the last day whose data may be known."""
+    """One run of a market, daily or weekly, for an as-of day: the last day whose data may be known."""
 
     market: Market
     as_of: date
@@ -84,7 +99,7 @@ class Cycle:
     @cached_property
     def lake(self) -> Lake:
         """The market's tables."""
-        return Lake(str(self.home.lake / self.market.name))
+        return self.home.lake_of(self.market.name)
 
     @property
     def snapshot_dir(self) -> Path:
@@ -105,11 +120,18 @@ def open_cycle(market: str | Path, as_of: date, home: Home | None = None) -> Cyc
     """Return the cycle of a market (a name in `markets/` or a path) on an as-of day.
 
     Raises:
-        ConfigError: if the market is broken or the day lies before its history.
+        ConfigError: if the market is broken, the day lies before its history, or a weekly market's week is not over.
     """
     loaded = load_market(market)
     if as_of < loaded.history_start:
         msg = f"{as_of} lies before {loaded.name}'s history, which starts on {loaded.history_start}; give a later date."
+        raise ConfigError(msg)
+    if loaded.frequency == "W" and as_of.weekday() != _SUNDAY:
+        before = as_of - timedelta(days=as_of.weekday() + 1)
+        msg = (
+            f"{as_of} is a {as_of:%A}, but '{loaded.name}' is a weekly market, whose weeks end on Sundays; "
+            f"give {before} or {before + timedelta(days=7)}."
+        )
         raise ConfigError(msg)
     return Cycle(loaded, as_of, home or Home.from_environment())
 

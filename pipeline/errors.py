@@ -6,6 +6,7 @@ __all__ = [
     "ConfigError",
     "FencedError",
     "GateError",
+    "LakeUnavailableError",
     "SourceError",
     "SourceUnavailableError",
     "StageError",
@@ -44,5 +45,11 @@ class StageError(TrendmillError):
 
 class FencedError(TrendmillError):
     """Another attempt at the same piece of work has committed since this one began."""
+
+    may_pass = True
+
+
+class LakeUnavailableError(TrendmillError):
+    """The lake's store does not answer now; the next try may get through."""
 
     may_pass = True

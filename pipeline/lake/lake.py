@@ -2,25 +2,40 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from operator import and_
+from typing import Any, Literal
 
-import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from pipeline.errors import FencedError, StageError
+from pipeline.feeds import FEEDS
+from pipeline.lake.queries import bounded_duckdb, same_rows, sorted_batches
+from pipeline.lake.storage import storage_options, table_names, unless_silent
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+__all__ = ["Attempt", "Between", "Commit", "Lake"]
 
-__all__ = ["Attempt", "Commit", "Lake"]
+ROWS_A_GROUP = 100_000
+"""Rows that lie together in a file and are read or skipped together: what a window of days costs at least."""
 
+PARQUET = WriterProperties(compression="ZSTD", max_row_group_size=ROWS_A_GROUP)
+"""How every file is written."""
+
+_TABLE_SETTINGS = {"delta.checkpointInterval": "20"}
+"""Whoever opens a table reads all commits since the last checkpoint, one file each."""
 _COMMIT_TRIES = 12
 _LONGEST_WAIT_SECONDS = 1.0
+_UNCHANGED = "trendmill.unchanged"
+"""Marks the commits that only raise an owner's count."""
+_KEEPS_FILES = frozenset({"VACUUM START", "VACUUM END", "SET TBLPROPERTIES"})
+"""Delta's names for commits that leave a table's files as they are."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +44,49 @@ class Commit:
 
     table: str
     version: int
+    """The table's version with these rows."""
     rows: int
     changed: bool
-    """False where the table held exactly these rows already, so that no version was added."""
+    """False where the table held exactly these rows already."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """A closed window of days of a key column: facts outside it are not read."""
+
+    column: str
+    since: date
+    until: date
 
 
 @dataclass(frozen=True)
 class Lake:
-    """All tables of one market under one root (a folder or an object store's URL)."""
+    """All tables of one market under one root (a folder or an object store's URL).
+
+    Whatever reads or writes raises `LakeUnavailableError` if an object store does not answer.
+    """
 
     root: str
 
     def exists(self, table: str) -> bool:
         """Return whether the table has been written."""
-        return DeltaTable.is_deltatable(self.uri(table))
+        with unless_silent(self.root):
+            return DeltaTable.is_deltatable(self.uri(table), storage_options(self.root))
+
+    def tables(self) -> tuple[str, ...]:
+        """Return the names of all tables under the root, sorted."""
+        with unless_silent(self.root):
+            return table_names(self.root)
 
     def version(self, table: str) -> int | None:
-        """Return the table's newest version, or None where it was never written."""
+        """Return the newest version that wrote anything, or None where the table was never written.
+
+        Commits that only raise an owner's count, and Delta's own notes, are passed over: after them the table is the
+        same.
+        """
         opened = self.open(table)
-        return None if opened is None else opened.version()
+        with unless_silent(self.root):
+            return None if opened is None else _newest_writing_version(opened)
 
     def read(self, table: str, *, version: int | None = None, **equal: date | str) -> pa.Table:
         """Return the rows of a table whose columns equal the given values.
@@ -56,16 +95,24 @@ class Lake:
             StageError: if the table was never written.
         """
         filters = [(column, "=", value) for column, value in equal.items()]
-        return self._opened(table, version).to_pyarrow_table(filters=filters or None)
+        with unless_silent(self.root):
+            return self._opened(table, version).to_pyarrow_table(filters=filters or None)
 
-    def query(self, sql: str, tables: "Iterable[str]", **parameters: Any) -> pa.Table:  # noqa: ANN401
+    def query(self, sql: str, tables: Iterable[str], **parameters: Any) -> pa.Table:  # noqa: ANN401
         """Return what a DuckDB query says over some of the tables, which stand in it under their own names."""
-        with duckdb.connect() as connection:
-            for table in tables:
-                connection.register(_view_name(table), self._opened(table).to_pyarrow_dataset())
-            return connection.sql(sql, params=parameters).to_arrow_table()
+        with unless_silent(self.root):
+            datasets = {_view_name(table): self._opened(table).to_pyarrow_dataset() for table in tables}
+            return _answer(sql, datasets, parameters)
 
-    def as_of(self, feed: str, key: tuple[str, ...], day: date, *, without_cycle: date | None = None) -> pa.Table:
+    def as_of(
+        self,
+        feed: str,
+        key: tuple[str, ...],
+        day: date,
+        *,
+        without_cycle: date | None = None,
+        between: Between | None = None,
+    ) -> pa.Table:
         """Return a feed's facts as they were known on a day: of each key the latest revision, deletions left out.
 
         Args:
@@ -73,17 +120,30 @@ class Lake:
             key: the feed's key columns.
             day: nothing learnt after this day is seen.
             without_cycle: a cycle whose own rows are left out, so that it can be collected again.
+            between: only facts in this window; files and row groups that lie outside it are not opened.
 
         Raises:
             StageError: if nothing of the feed has ever been collected.
+            ValueError: if the window is of a column that is not part of the key: its revisions could lie on both sides.
         """
+        if between is not None and between.column not in key:
+            msg = f"'{between.column}' is not part of the key {key}"
+            raise ValueError(msg)
+        window = f'AND "{between.column}" BETWEEN $since AND $until' if between else ""
         order = f"PARTITION BY {', '.join(key)} ORDER BY known_on DESC, cycle DESC"
         sql = f"""
-            SELECT * EXCLUDE (deleted) FROM "facts_{feed}"
-            WHERE known_on <= $day AND cycle IS DISTINCT FROM $without_cycle
+            SELECT * EXCLUDE (deleted) FROM facts
+            WHERE known_on <= $day AND cycle IS DISTINCT FROM $without_cycle {window}
             QUALIFY row_number() OVER ({order}) = 1 AND NOT deleted
         """  # noqa: S608 - names come from the feeds' contracts
-        return self.query(sql, [f"facts/{feed}"], day=day, without_cycle=without_cycle)
+        parameters = {"day": day, "without_cycle": without_cycle}
+        needed = [("known_on", "<=", day)]
+        if between:
+            parameters |= {"since": between.since, "until": between.until}
+            needed += [(between.column, ">=", between.since), (between.column, "<=", between.until)]
+        with unless_silent(self.root):
+            facts = self._opened(f"facts/{feed}").to_pyarrow_dataset(file_pruning_predicate=needed)
+            return _answer(sql, {"facts": facts}, parameters)
 
     def attempt(self, table: str, **owner: date | str) -> "Attempt":
         """Begin an attempt at writing the rows that belong to an owner, such as a cycle or a cycle's candidate.
@@ -95,7 +155,15 @@ class Lake:
     def commits_of(self, table: str, owner: Mapping[str, date | str]) -> int:
         """Return how often an owner's rows of a table have been committed: what fences attempts."""
         opened = self.open(table)
-        return 0 if opened is None else (opened.transaction_version(_app_id(table, owner)) or 0)
+        return 0 if opened is None else _count(opened, _app_id(table, owner))
+
+    def open(self, table: str, version: int | None = None) -> DeltaTable | None:
+        """Return a table at a version (the newest without one), or None where it was never written."""
+        with unless_silent(self.root):
+            try:
+                return DeltaTable(self.uri(table), version=version, storage_options=storage_options(self.root))
+            except TableNotFoundError:
+                return None
 
     def _opened(self, table: str, version: int | None = None) -> DeltaTable:
         opened = self.open(table, version)
@@ -103,13 +171,6 @@ class Lake:
             msg = f"The table '{table}' in {self.root} does not exist yet; run the stage that writes it first."
             raise StageError(msg)
         return opened
-
-    def open(self, table: str, version: int | None = None) -> DeltaTable | None:
-        """Return a table at a version (the newest without one), or None where it was never written."""
-        try:
-            return DeltaTable(self.uri(table), version=version)
-        except TableNotFoundError:
-            return None
 
     def uri(self, table: str) -> str:
         """Return where a table lies."""
@@ -126,74 +187,161 @@ class Attempt:
     fence: int
     """How many commits the owner's rows had seen when this attempt began."""
 
-    def commit(self, rows: pa.Table, **provenance: str) -> Commit:
-        """Replace the owner's rows with these, all or nothing, and add no version where nothing changed.
+    def commit(self, rows: pa.Table | ds.Dataset, **provenance: str) -> Commit:
+        """Replace the owner's rows with these, all or nothing.
+
+        Rows that the table holds already are not written again; the commit then only raises the owner's count, so
+        that older attempts are refused.
 
         Args:
-            rows: the owner's rows, with or without the owner's columns.
+            rows: the owner's rows, with or without the owner's columns. A dataset (Parquet files on disk) is streamed
+                in bounded memory, and read again on each retry. Facts are sorted by the day they are about; a dataset
+                that already is need not be sorted again, which saves most of the time.
             provenance: what is recorded with the commit beside Delta's own entries.
 
         Raises:
             FencedError: if another attempt has committed for this owner since this one began.
         """
-        rows = self._with_owner(rows)
-        for wait_seconds in _backoff_seconds():
+        order = _order(self.table, rows.schema)
+        if isinstance(rows, pa.Table):
+            rows, order = ds.dataset(rows.sort_by([(column, "ascending") for column in order]) if order else rows), ()
+        for wait_seconds in backoff_seconds():
             try:
-                current = self._opened_or_created(rows.schema)
-                self._refuse_if_fenced()
-                if self._holds_exactly(current, rows):
-                    return Commit(self.table, current.version(), rows.num_rows, changed=False)
-                self._write(current, rows, provenance)
+                with unless_silent(self.lake.root):
+                    return self._commit_once(rows, order, provenance)
             except CommitFailedError:
                 time.sleep(wait_seconds)
-            else:
-                return Commit(self.table, current.version(), rows.num_rows, changed=True)
         msg = f"The table '{self.table}' is being written by too many others at once; run this stage again."
         raise FencedError(msg)
 
-    def _refuse_if_fenced(self) -> None:
-        if self.lake.commits_of(self.table, self.owner) != self.fence:
+    def _commit_once(self, rows: ds.Dataset, order: tuple[str, ...], provenance: Mapping[str, str]) -> Commit:
+        """Commit on top of the newest version, in this order of columns, or not at all.
+
+        Raises:
+            CommitFailedError: if others have committed in between what this commit would have had to see.
+        """
+        schema = self._schema(rows.schema)
+        given = [name for name in schema.names if name not in self.owner]
+        current = self._opened_or_created(schema)
+        # Checked and written on one snapshot: Delta refuses a second commit with the same owner's count.
+        self._refuse_if_fenced(current)
+        held = _rows_of(current, self.owner)
+        count, held_count = rows.count_rows(), held.count_rows()
+        same_columns = set(held.schema.names) == set(schema.names)
+        if same_columns and held_count == count and (count == 0 or same_rows(held, rows, given)):
+            unchanged = _newest_writing_version(current)
+            self._append(current, schema.empty_table().to_reader(), {_UNCHANGED: "true"})
+            return Commit(self.table, unchanged, count, changed=False)
+        with sorted_batches(rows, given, order) as batches:
+            stream = pa.RecordBatchReader.from_batches(schema, self._with_owner(batches, schema))
+            if held_count == 0:
+                self._append(current, stream, provenance)
+            else:
+                self._overwrite(current, stream, provenance)
+        return Commit(self.table, current.version(), count, changed=True)
+
+    def _opened_or_created(self, schema: pa.Schema) -> DeltaTable:
+        # Without partitions: a night is a few small files, and only within a partition could they be joined later.
+        root = self.lake.root
+        uri, options = self.lake.uri(self.table), storage_options(root)
+        return self.lake.open(self.table) or DeltaTable.create(
+            uri, schema, mode="ignore", configuration=_TABLE_SETTINGS, storage_options=options
+        )
+
+    def _refuse_if_fenced(self, current: DeltaTable) -> None:
+        if _count(current, self._app_id) != self.fence:
             owner = ", ".join(f"{column} {value}" for column, value in self.owner.items())
             msg = f"Another attempt has committed {owner} to '{self.table}' since this one began; this one is stale."
             raise FencedError(msg)
 
-    def _with_owner(self, rows: pa.Table) -> pa.Table:
-        for position, (column, value) in enumerate(self.owner.items()):
-            kind = pa.date32() if isinstance(value, date) else pa.string()
-            values = pa.repeat(pa.scalar(value, kind), rows.num_rows)
-            if column in rows.column_names:
-                rows = rows.drop_columns([column])
-            rows = rows.add_column(position, pa.field(column, kind, nullable=False), values)
-        return rows
-
-    def _holds_exactly(self, current: DeltaTable, rows: pa.Table) -> bool:
-        filters = [(column, "=", value) for column, value in self.owner.items()]
-        held = current.to_pyarrow_table(filters=filters)
-        if held.num_rows != rows.num_rows or set(held.column_names) != set(rows.column_names):
-            return False
-        with duckdb.connect() as connection:
-            connection.register("held", held.select(rows.column_names))
-            connection.register("fresh", rows)
-            differ = connection.execute("SELECT 1 FROM (FROM fresh EXCEPT ALL FROM held) LIMIT 1").fetchone()
-        return differ is None
-
-    def _opened_or_created(self, schema: pa.Schema) -> DeltaTable:
-        return self.lake.open(self.table) or DeltaTable.create(
-            self.lake.uri(self.table), schema, mode="ignore", partition_by=["cycle"]
+    def _append(self, current: DeltaTable, rows: pa.RecordBatchReader, metadata: Mapping[str, str]) -> None:
+        properties = self._commit_properties(metadata)
+        write_deltalake(
+            current,
+            rows,
+            mode="append",
+            schema_mode=_schema_mode(current, rows.schema),
+            writer_properties=PARQUET,
+            commit_properties=properties,
         )
 
-    def _write(self, current: DeltaTable, rows: pa.Table, provenance: Mapping[str, str]) -> None:
-        predicate = " AND ".join(f"{column} = '{value}'" for column, value in self.owner.items())
+    def _overwrite(self, current: DeltaTable, rows: pa.RecordBatchReader, metadata: Mapping[str, str]) -> None:
         write_deltalake(
             current,
             rows,
             mode="overwrite",
-            predicate=predicate,
-            commit_properties=CommitProperties(
-                custom_metadata=dict(provenance),
-                app_transactions=[Transaction(_app_id(self.table, self.owner), self.fence + 1)],
-            ),
+            schema_mode=_schema_mode(current, rows.schema),
+            predicate=" AND ".join(f"{column} = '{value}'" for column, value in self.owner.items()),
+            writer_properties=PARQUET,
+            commit_properties=self._commit_properties(metadata),
         )
+
+    def _commit_properties(self, metadata: Mapping[str, str]) -> CommitProperties:
+        return CommitProperties(dict(metadata), app_transactions=[Transaction(self._app_id, self.fence + 1)])
+
+    @property
+    def _app_id(self) -> str:
+        return _app_id(self.table, self.owner)
+
+    def _schema(self, given: pa.Schema) -> pa.Schema:
+        """Return the schema of the rows as they are written: the owner's columns first."""
+        own = [
+            pa.field(column, pa.date32() if isinstance(value, date) else pa.string(), nullable=False)
+            for column, value in self.owner.items()
+        ]
+        return pa.schema([*own, *(column for column in given if column.name not in self.owner)])
+
+    def _with_owner(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            own = [
+                pa.repeat(pa.scalar(value, schema.field(name).type), len(batch)) for name, value in self.owner.items()
+            ]
+            rest = [batch[name].cast(schema.field(name).type) for name in schema.names if name not in self.owner]
+            yield pa.record_batch([*own, *rest], schema=schema)
+
+
+def _rows_of(table: DeltaTable, owner: Mapping[str, date | str]) -> ds.Dataset:
+    """Return the rows of an owner as a table holds them, without reading them."""
+    conditions = [pc.field(column) == pa.scalar(value) for column, value in owner.items()]
+    pruned = table.to_pyarrow_dataset(file_pruning_predicate=[(name, "=", value) for name, value in owner.items()])
+    return pruned.filter(reduce(and_, conditions))
+
+
+def _schema_mode(table: DeltaTable, schema: pa.Schema) -> Literal["merge"] | None:
+    """Return how other columns than the table's are taken: a newer Trendmill may have more to say in each row."""
+    held = {column.name for column in table.schema().fields}
+    return None if set(schema.names) == held else "merge"
+
+
+def _answer(sql: str, datasets: Mapping[str, ds.Dataset], parameters: Mapping[str, Any]) -> pa.Table:
+    with bounded_duckdb() as connection:
+        for name, dataset in datasets.items():
+            connection.register(name, dataset)
+        return connection.sql(sql, params=dict(parameters)).to_arrow_table()
+
+
+def _order(table: str, schema: pa.Schema) -> tuple[str, ...]:
+    """Return the columns that a table's files are sorted by: of facts the day they are about, then their key."""
+    feed = next((feed for feed in FEEDS.values() if table == f"facts/{feed.name}"), None)
+    if feed is None:
+        return ()
+    wanted = dict.fromkeys([*([feed.day] if feed.day else []), *feed.key])
+    return tuple(column for column in wanted if column in schema.names)
+
+
+def _newest_writing_version(table: DeltaTable) -> int:
+    """Return the version that the table's files date from, as far back as its log goes."""
+    oldest = table.version()
+    for limit in (5, None):
+        for entry in table.history(limit):
+            oldest = entry["version"]
+            if entry.get("operation") not in _KEEPS_FILES and _UNCHANGED not in entry:
+                return oldest
+    return oldest
+
+
+def _count(table: DeltaTable, app_id: str) -> int:
+    return table.transaction_version(app_id) or 0
 
 
 def _app_id(table: str, owner: Mapping[str, date | str]) -> str:
@@ -204,7 +352,8 @@ def _view_name(table: str) -> str:
     return table.replace("/", "_")
 
 
-def _backoff_seconds() -> "Iterable[float]":
+def backoff_seconds() -> Iterator[float]:
+    """Yield how long to wait after each try at a commit; there are no more tries than these."""
     jitter = random.Random()  # noqa: S311 - spreads writers in time, decides nothing
     for attempt in range(_COMMIT_TRIES):
         yield jitter.uniform(0.5, 1) * min(_LONGEST_WAIT_SECONDS, 0.05 * 2**attempt)

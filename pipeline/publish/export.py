@@ -32,7 +32,7 @@ def export_forecasts(market: Market, home: Home, vintage: date | None, out: Path
     if out.suffix.lower() not in {".csv", ".parquet"}:
         msg = f"'{out}' must end in .csv or .parquet, so that its format is known."
         raise ConfigError(msg)
-    lake = Lake(str(home.lake / market.name))
+    lake = home.lake_of(market.name)
     published = _vintages(lake)
     day = vintage or max(published, default=None)
     if day is None or day not in published:
