@@ -5,7 +5,15 @@ from pipeline.collect.sources.complete_journey import CompleteJourney
 from pipeline.collect.sources.files import Files
 from pipeline.collect.sources.public_holidays import PublicHolidays
 from pipeline.market import Market
-from pipeline.sources import CompleteJourneySource, FilesSource, HolidaysSource, SourceSettings
+from pipeline.sources import (
+    CompleteJourneySource,
+    FilesSource,
+    HolidaysSource,
+    HttpSource,
+    SimulatorSource,
+    SourceSettings,
+    SqlSource,
+)
 
 __all__ = ["CompleteJourney", "Files", "PublicHolidays", "Source", "Window", "open_source"]
 
@@ -19,5 +27,15 @@ def open_source(settings: SourceSettings, market: Market) -> Source:
             return Files(settings, market)
         case HolidaysSource():
             return PublicHolidays(settings)
-    msg = f"the source '{settings.source}' has no adapter"
-    raise NotImplementedError(msg)
+        case HttpSource():
+            from pipeline.collect.sources.http import Http
+
+            return Http(settings, market)
+        case SqlSource():
+            from pipeline.collect.sources.sql import Sql
+
+            return Sql(settings, market)
+        case SimulatorSource():
+            from pipeline.collect.sources.simulator import Simulator
+
+            return Simulator(settings, market)
