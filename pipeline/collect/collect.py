@@ -8,12 +8,15 @@ from pipeline.collect.sources import Window, open_source
 from pipeline.cycle import Cycle
 from pipeline.errors import SourceError
 from pipeline.feeds import FEEDS, Feed, FeedName
+from pipeline.market import Market
 from pipeline.stage import StageReport
 
 __all__ = ["CollectReport", "run"]
 
 CALENDAR_AHEAD_DAYS = 366
 """How far ahead holidays are fetched: they are computed, so they are known for years."""
+WITHOUT_PRICE_PLAN = frozenset({"complete_journey"})
+"""Sources whose prices are read off what was sold: nothing of them can be known before the day."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,17 @@ def run(cycle: Cycle, feed: FeedName) -> CollectReport:
 
     Raises:
         ConfigError: if the market has no such feed.
-        SourceError: if the source cannot be read, lacks a column, or has nothing where something must be.
+        SourceError: if the source cannot be read, lacks a column, or has nothing where something must be. It has no
+            cause: a driver's own error may quote a raw row, and with it a person, and would end in a log.
     """
+    try:
+        return _collected(cycle, feed)
+    except SourceError as exc:
+        exc.__context__ = None
+        raise exc from None
+
+
+def _collected(cycle: Cycle, feed: FeedName) -> CollectReport:
     source = open_source(cycle.market.feed(feed), cycle.market)
     if feed != "sales":
         _refuse_without_sales(cycle)
@@ -62,7 +74,9 @@ def run(cycle: Cycle, feed: FeedName) -> CollectReport:
 
 def _refuse_without_sales(cycle: Cycle) -> None:
     source = open_source(cycle.market.feed("sales"), cycle.market)
-    oldest = cycle.as_of - timedelta(days=cycle.market.gate.max_age_days)
+    gate = cycle.market.gate
+    max_age_days = gate.feeds.get("sales", {}).get("max_age_days", gate.max_age_days)
+    oldest = cycle.as_of - timedelta(days=int(max_age_days))
     window = Window(oldest, cycle.as_of, cycle.as_of, whole=False)
     if not any(batch.num_rows for batch in source.fetch(FEEDS["sales"], window)):
         msg = (
@@ -78,12 +92,27 @@ def _window(cycle: Cycle, feed: Feed) -> tuple[date, date, bool]:
     A cycle that is repeated looks at the window that it looked at before, whatever cycles have run since: its rows
     replace those of its first time.
     """
-    ahead_days = {"promotions": cycle.market.plan_ahead_days, "calendar": CALENDAR_AHEAD_DAYS}.get(feed.name, 0)
-    until = cycle.as_of + timedelta(days=ahead_days)
+    until = cycle.as_of + timedelta(days=_days_ahead(cycle.market, feed))
     since, initial = _recorded(cycle, feed) or _fresh(cycle, feed)
     if initial or feed.day is None:
         since = cycle.market.history_start
     return max(since, cycle.market.history_start), until, initial
+
+
+def _days_ahead(market: Market, feed: Feed) -> int:
+    """Return how many days after the as-of day the feed may speak of: those of plans and of what is known ahead."""
+    match feed.name:
+        case "promotions":
+            return market.plan_ahead_days
+        case "prices":
+            return 0 if market.feed("prices").source in WITHOUT_PRICE_PLAN else market.plan_ahead_days
+        case "market":
+            ahead = any(variable.known == "ahead" for variable in market.variables.values())
+            return market.horizon_days if ahead else 0
+        case "calendar":
+            return CALENDAR_AHEAD_DAYS
+        case _:
+            return 0
 
 
 def _recorded(cycle: Cycle, feed: Feed) -> tuple[date, bool] | None:
@@ -94,7 +123,8 @@ def _recorded(cycle: Cycle, feed: Feed) -> tuple[date, bool] | None:
         rows = cycle.lake.read("batches", cycle=cycle.as_of, feed=feed.name).to_pylist()
         if rows:
             return rows[0]["since"], rows[0]["initial"]
-    if cycle.lake.read(f"facts/{feed.name}", cycle=cycle.as_of).num_rows == 0:
+    sql = f'SELECT 1 FROM "facts_{feed.name}" WHERE cycle = $cycle LIMIT 1'  # noqa: S608 - a feed's name
+    if cycle.lake.query(sql, [f"facts/{feed.name}"], cycle=cycle.as_of).num_rows == 0:
         return None
     # Facts without their line in the ledger: an attempt was ended between the two.
     batch = landed(cycle, feed.name)

@@ -1,25 +1,41 @@
-"""The landing zone: batches as they came, a folder a feed and cycle, put down whole or not at all."""
+"""The landing zone: batches as they came, a folder a feed and cycle, put down whole or not at all.
 
+A batch lies in part files, each sorted by the feed's day and cut into small row groups, so that a window of days can
+be read without the rest. Its manifest counts the rows of each day.
+"""
+
+import errno
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.cycle import Cycle
 from pipeline.errors import StageError
 from pipeline.feeds import FEEDS, FeedName, Grain
 
-__all__ = ["Landed", "land", "landed"]
+__all__ = ["Landed", "land", "landed", "scratch"]
+
+PART_ROWS = 1_000_000
+"""Rows a part file: what a collection holds in memory at once, twice."""
+ROW_GROUP_ROWS = 65_536
+"""Rows a row group: a window of days reads at most so many rows of a part in vain at either end."""
 
 _MANIFEST = "manifest.json"
+_LOCK = "lock"
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
 
 
 @dataclass(frozen=True)
@@ -32,53 +48,141 @@ class Landed:
     since: date
     until: date
     initial: bool
+    parts: tuple[str, ...]
+    """Names of the part files, in the order in which their rows came."""
+    days: Mapping[date, int]
+    """Rows of each day that landed any."""
+    undated: int
+    """Rows whose day is missing or cannot be read; all rows of a feed that is about no day."""
+
+    @property
+    def files(self) -> list[str]:
+        """Paths of the part files."""
+        return [str(self.folder / part) for part in self.parts]
 
     def read(self) -> pa.Table:
-        """Return the landed rows in the order in which they came."""
-        return ds.dataset(self.folder / "rows.parquet").to_table()
+        """Return the landed rows in the order in which they came, but sorted by day within each part."""
+        return pa.concat_tables([pq.read_table(file) for file in self.files])
 
 
-@dataclass
 class _Landing:
-    """An open batch: rows are appended until it is put down."""
+    """An open batch: rows are appended until it is put down; they are written while the next ones are fetched."""
 
-    file: Path
-    schema: pa.Schema
-    rows: int = 0
-    _writer: pq.ParquetWriter = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._writer = pq.ParquetWriter(self.file, self.schema, compression="zstd")
+    def __init__(self, folder: Path, schema: pa.Schema, day: str | None) -> None:
+        self.rows = 0
+        self.parts: list[str] = []
+        self.days: Counter[date | None] = Counter()
+        self._folder = folder
+        self._schema = schema
+        self._day = day
+        self._batch = uuid4().hex[:12]
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="landing")
+        self._writing: Future[None] | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(batch.cast(self.schema))
-        self.rows += batch.num_rows
+        """Append rows."""
+        for start in range(0, batch.num_rows, PART_ROWS):
+            piece = batch.slice(start, PART_ROWS).cast(self._schema)
+            self._waiting.append(piece)
+            self._waiting_rows += piece.num_rows
+            self.rows += piece.num_rows
+            if self._waiting_rows >= PART_ROWS:
+                self._put_down()
 
     def close(self) -> None:
-        self._writer.close()
+        """Write what is left and wait until everything is on disk."""
+        if self._waiting or not self.parts:
+            self._put_down()
+        self._written()
+        self._writer.shutdown()
+
+    def abandon(self) -> None:
+        """Write nothing more."""
+        self._writer.shutdown(cancel_futures=True)
+
+    def _put_down(self) -> None:
+        rows = pa.Table.from_batches(self._waiting, self._schema)
+        self._waiting, self._waiting_rows = [], 0
+        self._written()
+        # The batch's own id stands in the name: a reader can never mix parts of two batches.
+        self.parts.append(f"part-{self._batch}-{len(self.parts):05}.parquet")
+        self._writing = self._writer.submit(self._write, rows, self._folder / self.parts[-1])
+
+    def _written(self) -> None:
+        """Wait for the part that is being written, and raise what has stopped it."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, rows: pa.Table, file: Path) -> None:
+        if self._day is None:
+            self.days[None] += rows.num_rows
+        else:
+            self.days.update(_rows_a_day(rows[self._day]))
+            rows = _sorted_by_day(rows, self._day)
+        pq.write_table(rows, file, compression="zstd", row_group_size=ROW_GROUP_ROWS)
 
 
 @contextmanager
 def land(cycle: Cycle, feed: FeedName, *, grain: Grain, since: date, until: date, initial: bool) -> Iterator[_Landing]:
-    """Open a batch of a feed for writing; it appears in the landing zone when the block ends without an error."""
+    """Open a batch of a feed for writing; it appears in the landing zone when the block ends without an error.
+
+    Raises:
+        StageError: if the landing zone cannot be written, such as when the disk is full.
+    """
     target = cycle.landing_dir(feed)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target)
-    folder = target.with_name(f".{target.name}.{uuid4().hex}")
-    folder.mkdir()
-    landing = _Landing(folder / "rows.parquet", _nullable(FEEDS[feed].landed_schema(grain)))
+    with scratch(cycle, feed) as folder:
+        landing = _Landing(folder, _nullable(FEEDS[feed].landed_schema(grain)), FEEDS[feed].day)
+        try:
+            yield landing
+            landing.close()
+            days = {str(day): rows for day, rows in sorted(_dated(landing.days).items())}
+            manifest = {
+                "grain": grain,
+                "rows": landing.rows,
+                "since": str(since),
+                "until": str(until),
+                "initial": initial,
+                "parts": landing.parts,
+                "days": days,
+                "undated": landing.days[None],
+            }
+            (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            _put_in_place(folder, target)
+        except BaseException:
+            landing.abandon()
+            raise
+
+
+@contextmanager
+def scratch(cycle: Cycle, feed: FeedName) -> Iterator[Path]:
+    """Open a folder inside the landing zone, beside the batch, which is gone when the block ends.
+
+    Work on landed rows may leave personal ids on disk: they do so here only. What an attempt has left that was killed
+    is removed on the way; folders of attempts that still run are held by a lock and stay.
+
+    Raises:
+        StageError: if the folder cannot be written, such as when the disk is full.
+    """
+    target = cycle.landing_dir(feed)
     try:
-        yield landing
-        landing.close()
-        manifest = {"grain": grain, "rows": landing.rows, "since": str(since), "until": str(until), "initial": initial}
-        (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        folder.rename(target)
-    except BaseException:
-        landing.close()
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        folder, held = _held_folder(target)
+        _remove_leftovers(target)
+        try:
+            yield folder
+        finally:
+            os.close(held)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as exc:
+        if exc.errno not in _UNWRITABLE:
+            raise
+        msg = (
+            f"The batch '{feed}' of {cycle.key} cannot be written to {target.parent} ({os.strerror(exc.errno)}); make "
+            f"room or give access there, and run the cycle again."
+        )
+        raise StageError(msg) from exc
 
 
 def landed(cycle: Cycle, feed: FeedName) -> Landed:
@@ -100,6 +204,9 @@ def landed(cycle: Cycle, feed: FeedName) -> Landed:
         date.fromisoformat(manifest["since"]),
         date.fromisoformat(manifest["until"]),
         manifest["initial"],
+        tuple(manifest["parts"]),
+        {date.fromisoformat(day): rows for day, rows in manifest["days"].items()},
+        manifest["undated"],
     )
 
 
@@ -108,7 +215,60 @@ def _nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([column.with_nullable(nullable=True) for column in schema])
 
 
+def _rows_a_day(days: pa.ChunkedArray) -> dict[date | None, int]:
+    counted = pc.value_counts(days)
+    return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+
+
+def _dated(days: Mapping[date | None, int]) -> dict[date, int]:
+    return {day: rows for day, rows in days.items() if day is not None}
+
+
+def _sorted_by_day(rows: pa.Table, day: str) -> pa.Table:
+    """Return the rows by day, in the order in which they came within a day; rows without a day stand last."""
+    days = rows[day].combine_chunks().cast(pa.int32())
+    if days.null_count == 0 and (len(days) < 2 or pc.all(pc.less_equal(days[:-1], days[1:])).as_py()):  # noqa: PLR2004
+        return rows
+    return rows.take(pc.sort_indices(days))
+
+
+def _held_folder(target: Path) -> tuple[Path, int]:
+    """Return a new folder beside the target and its lock; it is locked before it has a name that others clear away."""
+    folder = target.with_name(f".{target.name}.{uuid4().hex}")
+    unlocked = target.with_name(f"..{folder.name}")
+    unlocked.mkdir(parents=True)
+    held = _locked(unlocked)
+    return unlocked.rename(folder), held
+
+
+def _locked(folder: Path) -> int:
+    """Return the open lock of a folder; the kernel lets go of it when its process ends, however it ends."""
+    held = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return held
+
+
 def _remove_leftovers(target: Path) -> None:
     """Remove what attempts that were killed have left beside the target."""
     for folder in target.parent.glob(f".{target.name}.*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(BlockingIOError, FileNotFoundError):
+            os.close(_locked(folder))
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    """Let the folder stand where the target stands; of several at once, the last one stays."""
+    (folder / _LOCK).unlink()
+    while True:
+        replaced = target.with_name(f".{target.name}.{uuid4().hex}")
+        with suppress(FileNotFoundError):
+            target.rename(replaced)
+        try:
+            folder.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+        else:
+            return
+        finally:
+            shutil.rmtree(replaced, ignore_errors=True)

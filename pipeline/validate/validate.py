@@ -1,27 +1,35 @@
-"""The stage's front door: judge one landed batch, then commit facts, quarantine and ledger."""
+"""The stage's front door: judge one landed batch, then commit quarantine, facts and ledger."""
 
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
-from typing import Any
+from datetime import date
+from pathlib import Path
 
 import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.collect import Landed, landed
+from pipeline.collect import Landed, landed, scratch
 from pipeline.cycle import Cycle
 from pipeline.errors import GateError
 from pipeline.feeds import FEEDS, Feed, FeedName
 from pipeline.lake import Attempt
 from pipeline.stage import StageReport
-from pipeline.validate.expectations import NOTHING_TO_SAY, Verdict, check
-from pipeline.validate.facts import revisions, to_facts
+from pipeline.validate import quarantine as decisions
+from pipeline.validate.batch import Tally, parameters_of, profile_of
+from pipeline.validate.docs import write_page
+from pipeline.validate.expectations import Judge, Outcome
+from pipeline.validate.facts import held_facts, late_revisions, make_facts, revisions, revisions_schema
+from pipeline.validate.keys import count_repeated_line_keys, note_line_keys
+from pipeline.validate.rows import REFUSED_SCHEMA, count_repeated_keys, drop_repeats, refuse_bad_rows
+from pipeline.validate.slices import SLICE_ROWS, Slice, bench, load, slices_of
+from pipeline.validate.spool import Spool
+from pipeline.validate.suites import load_suite
 
 __all__ = ["ValidateReport", "run"]
 
-VOLUME_BATCHES = 8
-"""How many recent batches say what volume is usual."""
+_BATCH_SUITE = "batch"
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class ValidateReport(StageReport):
     accepted: int
     quarantined: int
     duplicates: int
+    released: int
+    """Rows among the accepted ones that people have released from quarantine."""
     revised: int
     """Facts written: new ones, changed ones and deletions."""
     facts_version: int
@@ -51,8 +61,14 @@ def run(cycle: Cycle, feed: FeedName) -> ValidateReport:
 
     Raises:
         GateError: if a blocking rule is broken; nothing of the batch has entered the lake then.
-        FencedError: if another attempt has committed the same batch meanwhile.
+        FencedError: if another attempt has committed or landed the same batch meanwhile.
+        StageError: if nothing has landed, or the disk is full.
     """
+    return _validated(cycle, feed, SLICE_ROWS)
+
+
+def _validated(cycle: Cycle, feed: FeedName, slice_rows: int) -> ValidateReport:
+    """Let a landed batch through the gate in slices of at most so many rows."""
     cycle.market.feed(feed)
     contract = FEEDS[feed]
     facts = cycle.lake.attempt(f"facts/{feed}", cycle=cycle.as_of)
@@ -60,112 +76,153 @@ def run(cycle: Cycle, feed: FeedName) -> ValidateReport:
     ledger = cycle.lake.attempt("batches", cycle=cycle.as_of, feed=feed)
 
     batch = landed(cycle, feed)
-    everything = batch.read()
-    first = pc.invert(_repeated(everything))
-    landed_rows = _without_personal(everything, contract)
-    distinct = landed_rows.filter(first)
-    if batch.rows:
-        parameters = _parameters(cycle, contract, batch)
-        verdict = check(distinct, _suite_name(contract, batch), parameters, cycle.home.data_docs / cycle.market.name)
-        _refuse_if_blocked(cycle, contract, verdict, distinct.num_rows)
-    else:
-        verdict = NOTHING_TO_SAY
-
-    good = np.ones(distinct.num_rows, bool)
-    good[list(verdict.reasons)] = False
-    kept = everything.filter(first).filter(pa.array(good))
-    accepted = to_facts(kept, contract, batch.grain)
-    revised = revisions(cycle, contract, batch, landed_facts=accepted, landed_rows=landed_rows)
-    _commit_quarantine(quarantine, distinct, verdict)
-    committed = facts.commit(revised)
+    _refuse_undated(cycle, contract, batch)
+    with scratch(cycle, feed) as folder:
+        with _spools(folder, contract) as (refused, revised):
+            tally, page = _judged(cycle, contract, batch, _Desk(folder, refused, revised, slice_rows))
+        quarantine.commit(refused.dataset())
+        committed = facts.commit(revised.dataset())
     report = ValidateReport(
         feed=feed,
         landed=batch.rows,
-        accepted=kept.num_rows,
-        quarantined=len(verdict.reasons),
-        duplicates=batch.rows - distinct.num_rows,
-        revised=revised.num_rows,
+        accepted=tally.accepted,
+        quarantined=tally.quarantined,
+        duplicates=tally.duplicates,
+        released=tally.released,
+        revised=revised.rows,
         facts_version=committed.version,
-        docs=str(verdict.docs),
+        docs=str(page or ""),
     )
-    _commit_ledger(ledger, batch, report)
+    _commit_ledger(ledger, batch, report, tally)
     return report
 
 
-def _without_personal(rows: pa.Table, feed: Feed) -> pa.Table:
-    return rows.drop_columns([column for column in feed.personal if column in rows.column_names])
+@dataclass(frozen=True)
+class _Desk:
+    """Where a batch is worked on, and where what comes of it is laid down."""
+
+    folder: Path
+    refused: Spool
+    revised: Spool
+    slice_rows: int
 
 
-def _repeated(rows: pa.Table) -> pa.Array:
-    """Return a mask of the rows that say word for word what an earlier one has said `[N]`."""
-    names = ", ".join(f'"{name}"' for name in rows.column_names)
-    repeated = np.zeros(rows.num_rows, bool)
-    with duckdb.connect() as connection:
-        connection.register("batch", rows.append_column("position", pa.array(np.arange(rows.num_rows))))
-        sql = f"""
-            WITH groups AS (SELECT list(position) AS positions FROM batch GROUP BY {names} HAVING count(*) > 1)
-            SELECT unnest(list_sort(positions)[2:]) AS position FROM groups
-        """  # noqa: S608 - names come from the feeds' contracts
-        repeated[connection.sql(sql).to_arrow_table()["position"].to_numpy()] = True
-    return pa.array(repeated)
+@contextmanager
+def _spools(folder: Path, feed: Feed) -> Iterator[tuple[Spool, Spool]]:
+    with (
+        closing(Spool(folder / "quarantine.parquet", REFUSED_SCHEMA)) as refused,
+        closing(Spool(folder / "facts.parquet", revisions_schema(feed))) as revised,
+    ):
+        yield refused, revised
 
 
-def _suite_name(feed: Feed, batch: Landed) -> str:
-    return feed.name if batch.grain == "facts" else f"{feed.name}_lines"
-
-
-def _parameters(cycle: Cycle, feed: Feed, batch: Landed) -> dict[str, Any]:
-    oldest = cycle.as_of - timedelta(days=cycle.market.gate.max_age_days)
-    usual = None if batch.initial else _usual_rows_a_day(cycle, feed)
-    days = (batch.until - batch.since).days + 1
-    return {
-        "fresh_since": datetime.combine(oldest, time()),
-        "min_rows": 1 if usual is None else usual * days / 5,
-        "max_rows": 10**12 if usual is None else usual * days * 5,
-    }
-
-
-def _usual_rows_a_day(cycle: Cycle, feed: Feed) -> float | None:
-    """Return the median of recent look-back batches' rows a day of their window, or None where there are none."""
-    if not cycle.lake.exists("batches"):
-        return None
-    sql = """
-        SELECT median(landed / ("until" - "since" + 1)) AS usual FROM (
-            SELECT landed, "until", "since" FROM batches WHERE feed = $feed AND cycle < $cycle AND NOT initial
-            ORDER BY cycle DESC LIMIT $batches
-        )
-    """
-    found = cycle.lake.query(sql, ["batches"], feed=feed.name, cycle=cycle.as_of, batches=VOLUME_BATCHES)
-    return found["usual"][0].as_py()
-
-
-def _refuse_if_blocked(cycle: Cycle, feed: Feed, verdict: Verdict, rows: int) -> None:
-    problems = list(verdict.blocking)
-    share, allowed = len(verdict.reasons) / max(rows, 1), cycle.market.gate.max_quarantined_share
-    if share > allowed:
-        first = next(iter(verdict.reasons.values()))[1]
-        problems.append(
-            f"{share:.1%} of its rows would be quarantined, first because {first}; {allowed:.1%} is allowed"
-        )
-    if problems:
+def _refuse_undated(cycle: Cycle, feed: Feed, batch: Landed) -> None:
+    """Refuse a batch at once of which too many rows have no day: they would all have to be judged together."""
+    share, allowed = batch.undated / max(batch.rows, 1), parameters_of(cycle, feed.name)["max_quarantined_share"]
+    if feed.day is not None and share > allowed:
         msg = (
-            f"The batch '{feed.name}' of {cycle.key} is refused: {'; '.join(problems)}. Nothing of it entered the "
-            f"lake; mend the source and run the cycle again ({verdict.docs})."
+            f"The batch '{feed.name}' of {cycle.key} is refused: the column '{feed.day}' cannot be read in {share:.1%} "
+            f"of its rows, and {allowed:.1%} may be quarantined (rule '{feed.day}_present'). Nothing of it entered the "
+            f"lake; mend the source and run the cycle again."
         )
         raise GateError(msg)
 
 
-def _commit_quarantine(attempt: Attempt, rows: pa.Table, verdict: Verdict) -> None:
-    positions = list(verdict.reasons)
-    rules, reasons = zip(*verdict.reasons.values(), strict=True) if positions else ((), ())
-    with duckdb.connect() as connection:
-        connection.register("bad", rows.take(pa.array(positions, pa.int64())))
-        texts = connection.sql("SELECT to_json(bad)::VARCHAR AS row FROM bad").to_arrow_table()["row"]
-    schema = pa.schema([("rule", pa.string()), ("reason", pa.string()), ("row", pa.string())])
-    attempt.commit(pa.table([pa.array(rules, pa.string()), pa.array(reasons, pa.string()), texts], schema=schema))
+def _judged(cycle: Cycle, feed: Feed, batch: Landed, desk: _Desk) -> tuple[Tally, Path | None]:
+    """Judge a batch slice by slice, then as a whole; return what was counted, and its page in the Data Docs.
+
+    Raises:
+        GateError: if a blocking rule is broken.
+    """
+    tally, page = Tally(), None
+    with bench(desk.folder) as connection:
+        connection.register("released", decisions.released_ids(cycle, feed.name))
+        if batch.rows:
+            name = feed.name if batch.grain == "facts" else f"{feed.name}_lines"
+            judge = Judge(load_suite(name, parameters_of(cycle, feed.name), feed=feed.name))
+            for part in slices_of(batch, desk.slice_rows):
+                load(connection, batch, feed, part)
+                _judge_slice(connection, cycle, feed, batch, part, judge, desk, tally)
+            if batch.grain == "lines":
+                tally.repeated_keys = count_repeated_line_keys(connection, feed, batch)
+            outcomes = [*_judged_whole(cycle, feed, batch, judge, tally), *judge.outcomes]
+            page = write_page(cycle, name, outcomes)
+            _refuse_if_blocked(cycle, feed, outcomes, page)
+        late = decisions.released_rows(cycle, feed.name, batch.since, batch.until) if feed.day else None
+        if late is not None:
+            desk.revised.append(late_revisions(connection, cycle, feed, batch.grain, late))
+    return tally, page
 
 
-def _commit_ledger(attempt: Attempt, batch: Landed, report: ValidateReport) -> None:
-    counts = {name: getattr(report, name) for name in ("landed", "accepted", "quarantined", "duplicates", "revised")}
-    row = counts | {"since": batch.since, "until": batch.until, "initial": batch.initial, "grain": batch.grain}
+def _judge_slice(
+    connection: duckdb.DuckDBPyConnection,
+    cycle: Cycle,
+    feed: Feed,
+    batch: Landed,
+    part: Slice,
+    judge: Judge,
+    desk: _Desk,
+    tally: Tally,
+) -> None:
+    """Take the table `slice` through the gate: its bad rows and its revisions are spooled, everything is counted."""
+    tally.duplicates += drop_repeats(connection, feed, batch)
+    tally.add(refuse_bad_rows(connection, cycle, feed, batch, judge, desk.refused))
+    tally.note_day(_newest_day(connection, cycle, feed))
+    if batch.grain == "lines":
+        note_line_keys(connection, feed)
+    make_facts(connection, cycle, feed, batch.grain)
+    if batch.grain == "facts":
+        tally.repeated_keys += count_repeated_keys(connection, "facts", feed.key)
+    held = _held(cycle, feed, batch, part)
+    connection.register("held", held)
+    if feed.day is not None:
+        days = f'SELECT "{feed.day}", count(*) FROM held GROUP BY ALL'  # noqa: S608 - a contract's name
+        tally.held.update(dict(connection.sql(days).fetchall()))
+    desk.revised.append(revisions(connection, cycle, feed, batch))
+
+
+def _held(cycle: Cycle, feed: Feed, batch: Landed, part: Slice) -> pa.Table:
+    """Return what was known before of the slice's days in the batch's window."""
+    window = part.held_window(batch)
+    if feed.day is not None and window is None:
+        return feed.schema.empty_table()
+    return held_facts(cycle, feed, window)
+
+
+def _newest_day(connection: duckdb.DuckDBPyConnection, cycle: Cycle, feed: Feed) -> date | None:
+    if feed.day is None:
+        return None
+    sql = f'SELECT max("{feed.day}") FROM slice WHERE "{feed.day}" <= $day'  # noqa: S608 - a contract's name
+    newest: date | None = connection.sql(sql, params={"day": cycle.as_of}).fetchall()[0][0]
+    return newest
+
+
+def _judged_whole(cycle: Cycle, feed: Feed, batch: Landed, judge: Judge, tally: Tally) -> list[Outcome]:
+    """Return what the rules about the batch as a whole have found."""
+    frame, words = profile_of(cycle, feed, batch, judge.suite, tally)
+    whole = Judge(load_suite(_BATCH_SUITE, parameters_of(cycle, feed.name) | words, feed=feed.name))
+    whole.judge(frame)
+    return whole.outcomes
+
+
+def _refuse_if_blocked(cycle: Cycle, feed: Feed, outcomes: list[Outcome], page: Path) -> None:
+    broken = [outcome for outcome in outcomes if outcome.broken and outcome.rule.severity == "critical"]
+    if broken:
+        problems = "; ".join(f"{outcome.rule.reason} (rule '{outcome.rule.name}')" for outcome in broken)
+        msg = (
+            f"The batch '{feed.name}' of {cycle.key} is refused: {problems}. Nothing of it entered the lake; mend the "
+            f"source and run the cycle again ({page})."
+        )
+        raise GateError(msg)
+
+
+def _commit_ledger(attempt: Attempt, batch: Landed, report: ValidateReport, tally: Tally) -> None:
+    names = ("landed", "accepted", "quarantined", "duplicates", "released", "revised")
+    row = {name: getattr(report, name) for name in names} | {
+        "since": batch.since,
+        "until": batch.until,
+        "initial": batch.initial,
+        "grain": batch.grain,
+        "rules": json.dumps(dict(sorted(tally.rules.items()))),
+    }
     attempt.commit(pa.Table.from_pylist([row]))
