@@ -1,4 +1,4 @@
-"""Make one Airflow DAG a market: the order, schedule, retries, pools and queues of a nightly cycle.
+"""Make one Airflow DAG a market: the order, schedule, retries, pools and queues of a daily or weekly cycle.
 
 Airflow parses this file every half minute, so only `airflow.sdk`, PyYAML and the standard library are imported here;
 each task body is one call into `pipeline`, imported when the task runs.
@@ -57,6 +57,8 @@ class MarketCard:
     feeds: tuple[str, ...]
     models: Mapping[str, str]
     """Candidate -> the word for its model."""
+    frequency: str = "D"
+    """`D` or `W`: whether a cycle is due every day, or on Mondays, when a week is over."""
     at: str = "05:00"
     retries: int = 2
     retry_delay_seconds: float = 30
@@ -71,7 +73,12 @@ class MarketCard:
     def cron(self) -> str:
         """When the night is due, in the market's time zone."""
         hour, minute = self.at.split(":")
-        return f"{int(minute)} {int(hour)} * * *"
+        return f"{int(minute)} {int(hour)} * * {'1' if self.is_weekly else '*'}"
+
+    @property
+    def is_weekly(self) -> bool:
+        """Whether a cycle is due once a week."""
+        return self.frequency == "W"
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,7 @@ def read_card(file: Path) -> MarketCard:
             timezone=_text(content.get("timezone", "UTC")),
             feeds=tuple(map(_text, content["feeds"].keys())),
             models={_text(name): _text(settings["model"]) for name, settings in content["candidates"].items()},
+            frequency=_frequency(content.get("frequency", "D")),
             **{key: _SCHEDULE[key](value) for key, value in content.get("schedule", {}).items() if key in _SCHEDULE},
         )
         well_formed = re.fullmatch("[a-z][a-z0-9_]*", card.name) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", card.at)
@@ -164,6 +172,13 @@ def _text(value: object) -> str:
         msg = f"{value!r} is no text"
         raise TypeError(msg)
     return value
+
+
+def _frequency(value: object) -> str:
+    if value not in {"D", "W"}:
+        msg = f"frequency {value!r} is neither 'D' nor 'W'"
+        raise ValueError(msg)
+    return _text(value)
 
 
 def _number(value: str | float) -> float:
@@ -200,7 +215,7 @@ def _no_dag(file: Path, exc: Exception) -> str:
 
 
 def daily_cycle(card: MarketCard) -> DAG:
-    """Return the DAG of a market's nightly cycle."""
+    """Return the DAG of a market's cycle."""
     with DAG(
         dag_id=card.dag_id,
         description=card.title,
@@ -210,7 +225,7 @@ def daily_cycle(card: MarketCard) -> DAG:
         catchup=False,
         max_active_runs=1,
         auto_register=False,  # neither of what fails half-way, nor with `broken_markets.py`
-        tags=["trendmill", "daily", card.name],
+        tags=["trendmill", "weekly" if card.is_weekly else "daily", card.name],
         default_args={
             "owner": "trendmill",
             "retries": card.retries,
@@ -493,12 +508,13 @@ def _doc(what: str, when_it_fails: str) -> str:
 
 def _dag_doc(card: MarketCard) -> str:
     feeds, candidates = ", ".join(card.feeds), ", ".join(card.models)
+    when, day = ("Every Monday", "Sunday") if card.is_weekly else ("Every night", "day")
     return f"""\
 ### {card.title}
 
 {card.about}
 
-Every night at {card.at} ({card.timezone}) this DAG runs one *cycle* for the *as-of day*, the last day that is over in
+{when} at {card.at} ({card.timezone}) this DAG runs one *cycle* for the *as-of day*, the last {day} that is over in
 the market: it collects and checks the feeds ({feeds}), trains and tests the candidates ({candidates}), lets the best
 of them become champion, and publishes its forecasts and a report.
 

@@ -17,11 +17,11 @@ __all__ = [
 
 
 class SeasonalNaiveSettings(Settings):
-    """The same weekday's demand in the last seasons, with quantiles from how those seasons' forecasts erred."""
+    """The demand of the last season again, with quantiles from how the forecasts of past seasons erred."""
 
     model: Literal["seasonal_naive"]
-    season_days: PositiveInt = 7
-    """Days after which demand repeats."""
+    season_periods: PositiveInt | None = None
+    """Periods after which demand repeats; 7 days or 52 weeks where none is given."""
 
 
 class CategorySarimaxSettings(Settings):
@@ -30,8 +30,8 @@ class CategorySarimaxSettings(Settings):
     model: Literal["category_sarimax"]
     level: str | None = None
     """Name of the static attribute whose groups are modelled; the topmost where none is named."""
-    share_days: PositiveInt = 56
-    """Trailing days from which an item's share of its group is taken."""
+    share_periods: PositiveInt | None = None
+    """Trailing periods from which an item's share of its group is taken; 56 days or 13 weeks where none is given."""
 
 
 class LightGBMSettings(Settings):
@@ -51,14 +51,14 @@ class LightGBMSettings(Settings):
 
 
 class LSTMSettings(Settings):
-    """An LSTM encoder over past days, with a dense decoder that sees the known future (Keras)."""
+    """An LSTM encoder of the past, with a dense decoder that sees the known future (Keras)."""
 
     model: Literal["lstm"]
     units: PositiveInt = 48
-    context_days: PositiveInt = 56
-    """Days that the encoder sees, rounded up to whole steps."""
-    days_per_step: PositiveInt = 7
-    """Days that the encoder reads at once: a week a step is fast and keeps weekdays apart."""
+    context_periods: PositiveInt | None = None
+    """Periods that the encoder sees, rounded up to whole steps; 56 days or 56 weeks where none is given."""
+    periods_per_step: PositiveInt | None = None
+    """Periods that the encoder reads at once, 7 days or 4 weeks: a week a step is fast and keeps weekdays apart."""
     epochs: PositiveInt = 6
     steps_per_epoch: PositiveInt = 40
     closing_steps: int = Field(default=40, ge=0)

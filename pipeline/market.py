@@ -1,7 +1,7 @@
 """Market: one shop or region, described by one YAML file that is validated when it is read."""
 
 import os
-from datetime import date, time
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -13,6 +13,7 @@ from pipeline.candidates import CandidateSettings
 from pipeline.errors import ConfigError
 from pipeline.feeds import FeedName
 from pipeline.settings import Settings
+from pipeline.simulate import SimulatorSettings
 from pipeline.sources import SourceSettings
 
 __all__ = [
@@ -37,13 +38,16 @@ class SeriesSettings(Settings):
     trailing_days: PositiveInt = 182
     levels: tuple[Literal["department", "category", "type", "brand"], ...] = ("department", "category", "type")
     """The catalogue's hierarchy, from the top down."""
+    missing: Literal["zero", "unknown"] = "zero"
+    """What a period without a row of sales means, once a series is sold: nothing was sold, or nothing is known."""
 
 
 class BacktestSettings(Settings):
     """Rolling origins: the last one lies one horizon before the as-of day."""
 
     origins: PositiveInt = 4
-    step_days: PositiveInt = 7
+    step: PositiveInt = 7
+    """Periods between two origins."""
 
 
 class GateSettings(Settings):
@@ -119,10 +123,13 @@ class Market(Settings):
     """How far back a collection looks for late and corrected records."""
     plan_ahead_days: int = Field(default=0, ge=0)
     """How many days before their start promotions are known; below the horizon they are covariates of the past only."""
-    horizon_days: PositiveInt = 28
+    horizon: PositiveInt = 28
+    """How many periods of the frequency are forecast."""
     frequency: Literal["D", "W"] = "D"
     """Whether demand is forecast by the day or by the week, Monday to Sunday."""
     feeds: dict[FeedName, SourceSettings]
+    simulator: SimulatorSettings = SimulatorSettings()
+    """The world that feeds with `source: simulator` tell of."""
     regions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Region -> its locations, for variables of the feed `market` that belong to a region."""
     variables: dict[str, VariableSettings] = Field(default_factory=dict)
@@ -153,7 +160,29 @@ class Market(Settings):
         if not any(candidate.model == "seasonal_naive" for candidate in self.candidates.values()):
             msg = "one candidate must be a 'seasonal_naive', the baseline that every other is measured against"
             raise ValueError(msg)
+        if self.frequency == "W" and self.history_start.weekday() != 0:
+            monday = self.history_start - timedelta(days=self.history_start.weekday())
+            msg = (
+                f"the weeks of a weekly market begin on Mondays, but history_start is {self.history_start:%A} "
+                f"{self.history_start}; give {monday} or {monday + timedelta(days=7)}"
+            )
+            raise ValueError(msg)
         return self
+
+    @property
+    def period_days(self) -> int:
+        """How many days one period of the frequency has: 1, or 7 in a weekly market."""
+        return 7 if self.frequency == "W" else 1
+
+    @property
+    def period_name(self) -> str:
+        """The word for one period of the frequency: day or week."""
+        return "week" if self.frequency == "W" else "day"
+
+    @property
+    def horizon_days(self) -> int:
+        """How many days ahead of the as-of day forecasts reach."""
+        return self.horizon * self.period_days
 
     @property
     def zone(self) -> ZoneInfo:

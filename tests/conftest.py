@@ -13,6 +13,8 @@ import yaml
 
 from pipeline.cycle import Cycle, Home, open_cycle
 
+pytest_plugins = ["tests.databases", "tests.servers"]
+
 HISTORY_START = date(2021, 1, 4)
 """First day of the small market: a Monday."""
 AS_OF = date(2021, 7, 11)
@@ -27,7 +29,7 @@ MarketWriter = Callable[..., Path]
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """Give each test a Trendmill home of its own."""
     # MLflow sets its variable in this process; commands that a test starts must not inherit it.
-    for name in ("MLFLOW_TRACKING_URI", "TRENDMILL_MARKETS", "TRENDMILL_EXPECTATIONS"):
+    for name in ("MLFLOW_TRACKING_URI", "TRENDMILL_MARKETS", "TRENDMILL_EXPECTATIONS", "TRENDMILL_LAKE"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "home"
     monkeypatch.setenv("TRENDMILL_HOME", str(folder))
@@ -62,6 +64,31 @@ def write_small_market(folder: Path, **changes: Any) -> Path:
     return file
 
 
+@pytest.fixture
+def weekly_market(tmp_path: Path) -> MarketWriter:
+    """Return a function that writes the small market as a weekly one, and gives its YAML's path."""
+
+    def write(folder: Path | None = None, **changes: Any) -> Path:
+        return write_weekly_market(folder or tmp_path / "weekly", **changes)
+
+    return write
+
+
+def write_weekly_market(folder: Path, **changes: Any) -> Path:
+    """Write the small market's files and a YAML that forecasts them by the week; `changes` replace keys of it."""
+    candidates: dict[str, dict[str, Any]] = dict(small_market_settings()["candidates"])
+    del candidates["lstm"]
+    weekly = {
+        "name": "small_weekly",
+        "frequency": "W",
+        "horizon": 4,
+        "plan_ahead_days": 28,
+        "backtest": {"origins": 2, "step": 1},
+        "candidates": candidates,
+    }
+    return write_small_market(folder, **weekly | changes)
+
+
 def small_market_settings() -> dict[str, Any]:
     """Return the small market's YAML as a dictionary."""
     return {
@@ -71,7 +98,7 @@ def small_market_settings() -> dict[str, Any]:
         "history_start": HISTORY_START,
         "look_back_days": 7,
         "plan_ahead_days": 21,
-        "horizon_days": 14,
+        "horizon": 14,
         "feeds": {
             "sales": {
                 "source": "files",
@@ -84,7 +111,7 @@ def small_market_settings() -> dict[str, Any]:
             "calendar": {"source": "holidays", "country": "GB"},
         },
         "series": {"top": 20, "trailing_days": 91, "levels": ["department", "category"]},
-        "backtest": {"origins": 2, "step_days": 7},
+        "backtest": {"origins": 2, "step": 7},
         "candidates": {
             "seasonal_naive": {"model": "seasonal_naive"},
             "category_sarimax": {"model": "category_sarimax"},
@@ -92,7 +119,7 @@ def small_market_settings() -> dict[str, Any]:
             "lstm": {
                 "model": "lstm",
                 "units": 8,
-                "context_days": 28,
+                "context_periods": 28,
                 "epochs": 2,
                 "steps_per_epoch": 5,
                 "batch_size": 32,

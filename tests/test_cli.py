@@ -35,7 +35,7 @@ def break_sales(file: Path, change) -> None:
     ("changes", "words"),
     [
         ({"horizn_days": 7}, ("horizn_days", "not a known key")),
-        ({"horizon_days": "soon"}, ("horizon_days", "soon")),
+        ({"horizon": "soon"}, ("horizon", "soon")),
     ],
 )
 def test_broken_market_is_one_sentence(small_market: MarketWriter, home: Home, changes, words) -> None:

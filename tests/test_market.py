@@ -19,8 +19,8 @@ def test_ready_markets_are_valid_and_named_like_their_file(file: Path) -> None:
     ("changes", "words"),
     [
         ({"horizn_days": 7}, ["'horizn_days'", "not a known key"]),
-        ({"horizon_days": "a week"}, ["'horizon_days'", "'a week'", "integer"]),
-        ({"horizon_days": 0}, ["'horizon_days'", "greater than 0"]),
+        ({"horizon": "a week"}, ["'horizon'", "'a week'", "integer"]),
+        ({"horizon": 0}, ["'horizon'", "greater than 0"]),
         ({"timezone": "Mars/Olympus"}, ["Mars/Olympus", "Europe/London"]),
         ({"feeds": {"calendar": {"source": "holidays", "country": "GB"}}}, ["'sales' is required"]),
         ({"feeds": {"sales": {"source": "ftp"}}}, ["feeds.sales", "ftp"]),

@@ -53,7 +53,7 @@ def run(cycle: Cycle, candidate: str, progress: Progress | None = None) -> Backt
     frames = []
     for origin in days:
         forecast = forecaster.predict(panel, origin, panel.horizon)
-        after = (origin - panel.start).days + 1
+        after = panel.periods_until(origin)
         came = slice(after, after + panel.horizon)
         actual = np.where(panel.observed[:, came], panel.y[:, came], np.nan).reshape(-1)
         frames.append(long_frame(forecast).append_column("y", pa.array(actual, from_pandas=True)))

@@ -20,8 +20,6 @@ from pipeline.stage import StageReport
 
 __all__ = ["EvaluateReport", "run"]
 
-SEASON_DAYS = 7
-"""The season of the naive error that scales MASE and RMSSE."""
 PRIMARY = "wql"
 """The metric that decides: weighted quantile loss."""
 
@@ -134,11 +132,22 @@ class _Backtest:
 
 
 def _scales(panel: Panel) -> NDArray[np.float64]:
-    """Return each series' mean absolute and mean squared seasonal difference, in sample `[2, S]`."""
-    both = panel.observed[:, SEASON_DAYS:] & panel.observed[:, :-SEASON_DAYS]
-    step = np.where(both, panel.y[:, SEASON_DAYS:] - panel.y[:, :-SEASON_DAYS], 0).astype(np.float64)
-    count = np.maximum(both.sum(axis=1), 1)
-    return np.stack([np.abs(step).sum(axis=1) / count, (step**2).sum(axis=1) / count])
+    """Return each series' mean absolute and mean squared seasonal difference, in sample `[2, S]`.
+
+    A series whose history is shorter than a season has those of its successive periods.
+    """
+    seasonal, pairs = _differences(panel, panel.season)
+    successive, _ = _differences(panel, 1)
+    return np.where(pairs > 0, seasonal, successive)
+
+
+def _differences(panel: Panel, lag: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return mean absolute and mean squared differences over a lag `[2, S]`, and of how many pairs they are `[S]`."""
+    both = panel.observed[:, lag:] & panel.observed[:, :-lag]
+    step = np.where(both, panel.y[:, lag:] - panel.y[:, :-lag], 0).astype(np.float64)
+    pairs = both.sum(axis=1)
+    count = np.maximum(pairs, 1)
+    return np.stack([np.abs(step).sum(axis=1) / count, (step**2).sum(axis=1) / count]), pairs
 
 
 def _row(candidate: str, lead: int | None, metric: str, value: float) -> dict[str, object]:

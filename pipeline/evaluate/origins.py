@@ -5,10 +5,10 @@ from datetime import date, timedelta
 from pipeline.cycle import Cycle
 from pipeline.errors import ConfigError
 
-__all__ = ["MIN_HISTORY_DAYS", "origins"]
+__all__ = ["MIN_HISTORY", "origins"]
 
-MIN_HISTORY_DAYS = 56
-"""History that a candidate needs before the first origin."""
+MIN_HISTORY = {"D": 56, "W": 13}
+"""Days or weeks of history that a candidate needs before the first origin, by frequency."""
 
 
 def origins(cycle: Cycle) -> list[date]:
@@ -17,15 +17,17 @@ def origins(cycle: Cycle) -> list[date]:
     Raises:
         ConfigError: if the market's history is too short for them.
     """
-    settings = cycle.market.backtest
-    last = cycle.as_of - timedelta(days=cycle.market.horizon_days)
-    first = last - timedelta(days=settings.step_days * (settings.origins - 1))
-    history_days = (first - cycle.market.history_start).days + 1
-    if history_days < MIN_HISTORY_DAYS:
-        earliest = cycle.as_of + timedelta(days=MIN_HISTORY_DAYS - history_days)
+    market, settings = cycle.market, cycle.market.backtest
+    period, step = timedelta(days=market.period_days), timedelta(days=market.period_days * settings.step)
+    last = cycle.as_of - market.horizon * period
+    first = last - (settings.origins - 1) * step
+    history = (first + timedelta(days=1) - market.history_start) // period
+    needed = MIN_HISTORY[market.frequency]
+    if history < needed:
+        earliest = cycle.as_of + (needed - history) * period
         msg = (
-            f"{cycle.key} has {max(history_days, 0)} days of history before the backtest's first origin and needs "
-            f"{MIN_HISTORY_DAYS}; give a date from {earliest} on, or fewer origins or a shorter horizon in its file."
+            f"{cycle.key} has {max(history, 0)} {market.period_name}s of history before the backtest's first origin "
+            f"and needs {needed}; give a date from {earliest} on, or fewer origins or a shorter horizon in its file."
         )
         raise ConfigError(msg)
-    return [first + timedelta(days=settings.step_days * number) for number in range(settings.origins)]
+    return [first + number * step for number in range(settings.origins)]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,24 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class Forecast:
-    """Quantiles and mean of every series for the days after an origin."""
+    """Quantiles and mean of every series for the periods, days or weeks, after an origin."""
 
     unique_id: NDArray[np.str_]
     """`[S]`"""
     origin: date
-    """The last day that the forecast knows; lead 1 is the day after."""
+    """The last day that the forecast knows; lead 1 is the period that begins on the day after."""
     quantiles: NDArray[np.float32]
     """At the levels `QUANTILES`: ordered and non-negative `[S, H, Q]`."""
     mean: NDArray[np.float32]
     """`[S, H]`"""
+    frequency: Literal["D", "W"] = "D"
+    """Whether a period is a day or a week."""
+
+    @property
+    def days(self) -> NDArray[np.datetime64]:
+        """First day of each period `[H]`."""
+        period_days = 7 if self.frequency == "W" else 1
+        return np.datetime64(self.origin, "D") + 1 + period_days * np.arange(self.mean.shape[1])
 
 
 class Forecaster(ABC):
@@ -59,24 +67,27 @@ class Forecaster(ABC):
         """
 
     def predict(self, panel: Panel, origin: date, horizon: int) -> Forecast:
-        """Forecast every series of the panel for the days `origin + 1 ... origin + horizon`.
+        """Forecast every series of the panel for the periods after the origin, as many as the horizon.
 
-        What the panel holds after the origin, its known future apart, is cut off before the model sees it.
+        What the panel holds after the origin, its known future apart, is cut off before the model sees it. A series
+        that is sold no more is forecast to sell nothing.
 
         Raises:
-            ValueError: if the origin is no day of the panel or the horizon exceeds its known future.
+            ValueError: if no period of the panel ends on the origin or the horizon exceeds its known future.
         """
         if not 1 <= horizon <= panel.horizon:
-            msg = f"a horizon of {horizon} days needs known covariates as far; this panel has {panel.horizon}"
+            msg = f"a horizon of {horizon} periods needs known covariates as far; this panel has {panel.horizon}"
             raise ValueError(msg)
         seen = panel.until(origin)
         quantiles, mean = self._predict(seen, horizon)
-        quantiles = np.maximum.accumulate(np.maximum(quantiles, 0), axis=-1).astype(np.float32)
-        return Forecast(seen.unique_id, origin, quantiles, np.maximum(mean, 0).astype(np.float32))
+        sold = seen.y.shape[1] + np.arange(horizon) < seen.ends[:, None]
+        quantiles = np.maximum.accumulate(np.maximum(quantiles, 0), axis=-1) * sold[..., None]
+        mean = np.maximum(mean, 0) * sold
+        return Forecast(seen.unique_id, origin, quantiles.astype(np.float32), mean.astype(np.float32), panel.frequency)
 
     @abstractmethod
     def _predict(self, panel: Panel, horizon: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Return quantiles `[S, H, Q]` and mean `[S, H]` for the days after the panel's last day."""
+        """Return quantiles `[S, H, Q]` and mean `[S, H]` for the periods after the panel's last day."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:

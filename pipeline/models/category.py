@@ -17,25 +17,24 @@ from pipeline.errors import ConfigError
 from pipeline.models.base import Forecaster, Progress
 from pipeline.models.counts import CountSpread
 from pipeline.models.levels import Levels, trailing_sums
+from pipeline.models.rhythm import rhythm_of
 from pipeline.preprocess.panel import Panel
 
 __all__ = ["CategorySarimax"]
 
 _OFFSET = 0.3
-"""Share of a group's level that is added before taking logs, so that a day without sales has one."""
-_RIDGE_DAYS = 10.0
-"""Days' worth of weight that "no effect" has in every regression effect."""
-_LEAST_DAYS_A_REGRESSOR = 3
+"""Share of a group's level that is added before taking logs, so that a period without sales has one."""
+_RIDGE_PERIODS = 10.0
+"""Periods' worth of weight that "no effect" has in every regression effect."""
+_LEAST_PERIODS_A_REGRESSOR = 3
 _USUAL_ARMA = (0.95, -0.75)
-"""AR and MA coefficient where they cannot be estimated: close to exponential smoothing by a fifth a day."""
+"""AR and MA coefficient where they cannot be estimated: close to exponential smoothing by a fifth a period."""
 _MOST_STEPS = 20
-_SHARE_DELAY_DAYS = 14
-"""How old the share is with which an item's past mean is reckoned when its spread is measured."""
 _SHARE_EFFECT_LIMITS = (0.2, 5.0)
 _MOST_LOG_RISE = 2.0
 """Largest forecast rise above the group's level on the log scale: e² is sevenfold."""
 _LEAST_TOTAL = 0.02
-"""Units a day below which no group's level falls."""
+"""Units a period below which no group's level falls."""
 _LEAST_SPREAD = 1e-6
 _EVERYTHING = "all items"
 _STATE_FILE = "state.json"
@@ -57,25 +56,26 @@ class _GroupModel:
 class CategorySarimax(Forecaster):
     """Regression with ARMA(1, 1) errors on each group's log total, shared out to the group's items.
 
-    Regressors are the shared covariates (weekday, holidays) and the group's mean of each known covariate (displays,
-    mailers). Their effects are estimated first, shrunk by ridge; the errors' parameters by maximum likelihood given
-    them. Items take their recent share, moved by how demand answers to their own covariates, and scatter about their
-    mean as counts do. The panel must hold whole groups, the same in `fit` and `predict`, for shares to add up.
-    (Harvey, Forecasting, Structural Time Series Models and the Kalman Filter, ch. 7; Duan, Smearing Estimate, JASA
-    78(383), 1983; top-down shares: Gross and Sohl, Journal of Forecasting 9(3), 1990.)
+    Regressors are the shared covariates (weekday or season of the year, holidays) and the group's mean of each
+    known covariate (displays, mailers, planned prices). Their effects are estimated first, shrunk by ridge; the
+    errors' parameters by maximum likelihood given them. Items take their recent share, moved by how demand answers
+    to their own covariates, and scatter about their mean as counts do. The panel must hold whole groups, the same
+    in `fit` and `predict`, for shares to add up. (Harvey, Forecasting, Structural Time Series Models and the Kalman
+    Filter, ch. 7; Duan, Smearing Estimate, JASA 78(383), 1983; top-down shares: Gross and Sohl, Journal of
+    Forecasting 9(3), 1990.)
     """
 
     name: ClassVar[str] = "category_sarimax"
     settings: CategorySarimaxSettings
     _days: tuple[np.datetime64, np.datetime64]
-    """First and last day of the fit."""
+    """First day of the first and of the last period of the fit."""
     _models: dict[str, "_GroupModel"]
 
     def fit(self, panel: Panel, *, warm_start: Self | None = None, progress: Progress | None = None) -> Self:
         """Estimate every group's parameters; `predict` only filters later observations with them."""
         del warm_start
         self._days = (panel.days[0], panel.days[-1])
-        self._levels = Levels.of(panel, self.settings.share_days)
+        self._levels = Levels.of(panel, self._share_periods(panel))
         self._standard = _moments(panel)
         groups = self._groups(panel)
         self._models = {}
@@ -89,10 +89,10 @@ class CategorySarimax(Forecaster):
 
     def _measure_items(self, panel: Panel, groups: dict[str, "_Group"]) -> None:
         """Measure how items' shares answer to their covariates, and how items scatter about their past means."""
-        mean = _past_shares(panel, groups.values(), self.settings.share_days)
+        mean = _past_shares(panel, groups.values(), self._share_periods(panel))
         for label, group in groups.items():
             mean[group.rows] *= group.units(group.regression(self._models[label].effects)[: panel.y.shape[1]])
-        moved = _away_from_recent(panel, self.settings.share_days)[:, : panel.y.shape[1]]
+        moved = _away_from_recent(panel, self._share_periods(panel))[:, : panel.y.shape[1]]
         self._share_effects = _share_effects(panel, mean, moved)
         mean *= _factor(moved, self._share_effects)
         series, day = np.nonzero(panel.observed & (mean > 0))
@@ -100,8 +100,8 @@ class CategorySarimax(Forecaster):
 
     def _predict(self, panel: Panel, horizon: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         with threadpool_limits(_BLAS_THREADS):
-            days = panel.y.shape[1]
-            moved = _away_from_recent(panel, self.settings.share_days)[:, days : days + horizon]
+            periods = panel.y.shape[1]
+            moved = _away_from_recent(panel, self._share_periods(panel))[:, periods : periods + horizon]
             weights = self._weights(panel)[:, None] * _factor(moved, self._share_effects)
             mean = np.empty((panel.y.shape[0], horizon))
             for label, group in self._groups(panel).items():
@@ -143,7 +143,11 @@ class CategorySarimax(Forecaster):
 
     def _weights(self, panel: Panel) -> NDArray[np.float64]:
         """Return each item's recent level `[S]`; shares follow from it."""
-        return self._levels.at_end(panel, self.settings.share_days)
+        return self._levels.at_end(panel, self._share_periods(panel))
+
+    def _share_periods(self, panel: Panel) -> int:
+        """Return the trailing periods from which shares are taken."""
+        return self.settings.share_periods or rhythm_of(panel).share
 
     def _groups(self, panel: Panel) -> dict[str, "_Group"]:
         """Return the panel's groups by label."""
@@ -184,7 +188,7 @@ class _Group:
     regressors: NDArray[np.float64]
     """Standardised regressors `[T + H, R]`."""
     level: float
-    """Mean total over the days of the fit, in units a day."""
+    """Mean total over the periods of the fit, in units a period."""
 
     @classmethod
     def of(
@@ -236,7 +240,7 @@ def _fitted(group: _Group) -> _GroupModel:
     effects = group.unfitted().effects
     if seen.any():
         effects[0] = group.log_total[seen].mean()
-    if seen.sum() < _LEAST_DAYS_A_REGRESSOR * len(effects):
+    if seen.sum() < _LEAST_PERIODS_A_REGRESSOR * len(effects):
         return _GroupModel(effects)
     effects = _ridge(group.regressors[:days][seen], group.log_total[seen])
     error = group.log_total - group.regression(effects)[:days]
@@ -249,7 +253,7 @@ def _fitted(group: _Group) -> _GroupModel:
 def _ridge(regressors: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return intercept and shrunk effects `[1 + R]`."""
     design = np.column_stack([np.ones(len(target)), regressors])
-    penalty = np.full(design.shape[1], _RIDGE_DAYS)
+    penalty = np.full(design.shape[1], _RIDGE_PERIODS)
     penalty[0] = 0
     return np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ target)
 
@@ -268,7 +272,7 @@ def _arma(error: NDArray[np.float64]) -> tuple[tuple[float, float], NDArray[np.f
 
 
 def _forecast(group: _Group, model: _GroupModel, horizon: int) -> NDArray[np.float64]:
-    """Return the group's mean total for the days after its history `[H]`."""
+    """Return the group's mean total for the periods after its history `[H]`."""
     days = len(group.log_total)
     regression = group.regression(model.effects)
     error = group.log_total - regression[:days]
@@ -279,26 +283,26 @@ def _forecast(group: _Group, model: _GroupModel, horizon: int) -> NDArray[np.flo
     return group.units(regression[days : days + horizon] + np.nan_to_num(ahead), model.smearing)
 
 
-def _past_shares(panel: Panel, groups: Iterable[_Group], share_days: int) -> NDArray[np.float64]:
-    """Return each item's share of its group as known some days before each day, 0 where it had none `[S, T]`."""
+def _past_shares(panel: Panel, groups: Iterable[_Group], share_periods: int) -> NDArray[np.float64]:
+    """Return each item's share of its group as known some periods before each one, 0 where it had none `[S, T]`."""
     units = trailing_sums(panel.y)
-    until = np.maximum(np.arange(panel.y.shape[1]) - _SHARE_DELAY_DAYS + 1, 0)
-    share = units[:, until] - units[:, np.maximum(until - share_days, 0)]
+    until = np.maximum(np.arange(panel.y.shape[1]) - rhythm_of(panel).share_delay + 1, 0)
+    share = units[:, until] - units[:, np.maximum(until - share_periods, 0)]
     for group in groups:
         share[group.rows] /= np.maximum(share[group.rows].sum(axis=0), 1)
     return share
 
 
-def _away_from_recent(panel: Panel, share_days: int) -> NDArray[np.float64]:
-    """Return known covariates less their mean over the days of which the share was taken `[S, T + H, K]`.
+def _away_from_recent(panel: Panel, share_periods: int) -> NDArray[np.float64]:
+    """Return known covariates less their mean over the periods of which the share was taken `[S, T + H, K]`.
 
-    A past day's share ends some days before it, a coming day's on the last day of the history.
+    A past period's share ends some periods before it, a coming one's with the history.
     """
-    days = panel.y.shape[1]
+    periods = panel.y.shape[1]
     total = trailing_sums(panel.known)
-    day = np.arange(panel.known.shape[1])
-    until = np.where(day < days, np.maximum(day - _SHARE_DELAY_DAYS + 1, 1), days)
-    first = np.maximum(until - share_days, 0)
+    period = np.arange(panel.known.shape[1])
+    until = np.where(period < periods, np.maximum(period - rhythm_of(panel).share_delay + 1, 1), periods)
+    first = np.maximum(until - share_periods, 0)
     return np.asarray(panel.known - (total[:, until] - total[:, first]) / (until - first)[:, None])
 
 
@@ -316,5 +320,5 @@ def _share_effects(panel: Panel, mean: NDArray[np.float64], moved: NDArray[np.fl
     design = moved[used] * np.sqrt(mean[used])[:, None]
     target = (panel.y[used] - mean[used]) / np.sqrt(mean[used])
     spread = moved[used].var(axis=0) if used.any() else np.ones(moved.shape[-1])
-    penalty = np.diag(_RIDGE_DAYS * np.maximum(spread, _LEAST_SPREAD))
+    penalty = np.diag(_RIDGE_PERIODS * np.maximum(spread, _LEAST_SPREAD))
     return np.asarray(np.linalg.solve(design.T @ design + penalty, design.T @ target), np.float64)

@@ -14,8 +14,8 @@ from pipeline.preprocess.panel import Panel
 
 __all__ = ["CountSpread"]
 
-_PRIOR_DAYS = 20.0
-"""Days' worth of weight that all series' dispersion has in one series' dispersion."""
+_PRIOR_PERIODS = 20.0
+"""Periods' worth of weight that all series' dispersion has in one series' dispersion."""
 _LEAST_DISPERSION, _MOST_DISPERSION = 0.02, 10.0
 _LEAST_MEAN = 1e-6
 
@@ -54,7 +54,7 @@ class CountSpread:
         size = len(unique_id)
         excess = np.bincount(series, (y - mean) ** 2 - mean, size)
         square = np.bincount(series, mean.astype(np.float64) ** 2, size)
-        prior = _PRIOR_DAYS * square / np.maximum(np.bincount(series, minlength=size), 1)
+        prior = _PRIOR_PERIODS * square / np.maximum(np.bincount(series, minlength=size), 1)
         pooled = _within(excess.sum() / max(square.sum(), _LEAST_MEAN))
         own = (excess + prior * pooled) / np.maximum(square + prior, _LEAST_MEAN)
         return cls(unique_id, np.where(square > 0, _within(own), pooled), float(pooled))

@@ -7,20 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.levels import Levels, trailing_sums
+from pipeline.models.rhythm import rhythm_of
 from pipeline.preprocess.panel import Panel
 
-__all__ = ["LEVEL_DAYS", "FeatureTable"]
+__all__ = ["FeatureTable"]
 
-LEVEL_DAYS = 56
-"""Trailing days of the level by which targets and demand features are divided."""
-
-_MEAN_DAYS = (7, 14, 28, 112)
-_RECENT_DAYS = 28
-_WEEKDAY_WEEKS = (4, 8)
-_EFFECT_DAYS = 182
 _EFFECT_SHRINKAGE = 0.02
 """Variance, as a share of the mean square, that a covariate is credited with that did not move."""
-_WEEK = 7
 
 Rows = NDArray[np.intp]
 Column = NDArray[np.floating]
@@ -30,7 +23,7 @@ class FeatureTable:
     """Features of a panel for any rows of (series, origin, lead), each seeing nothing of its target after the origin.
 
     Demand features are relative to the item's level at the origin, so that one model serves fast and slow sellers.
-    A day or covariate that is not there is NaN.
+    A period or covariate that is not there is NaN. Windows are those of the panel's frequency.
 
     Args:
         panel: history and known future.
@@ -39,6 +32,7 @@ class FeatureTable:
 
     def __init__(self, panel: Panel, levels: Levels) -> None:
         self._panel = panel
+        self._rhythm = rhythm_of(panel)
         self._prior = levels.prior(panel)
         self._codes = levels.codes.encode(panel)
         self._static_names = levels.codes.names
@@ -58,17 +52,17 @@ class FeatureTable:
 
     def level(self, series: Rows, origin: Rows) -> NDArray[np.float64]:
         """Return the items' levels on their origins `[N]`: what targets are divided by."""
-        units = self._trailing(self._units, series, origin, LEVEL_DAYS)
-        days = self._trailing(self._observed, series, origin, LEVEL_DAYS)
-        return Levels.shrunk(units, days, self._prior[series])
+        units = self._trailing(self._units, series, origin, self._rhythm.level)
+        periods = self._trailing(self._observed, series, origin, self._rhythm.level)
+        return Levels.shrunk(units, periods, self._prior[series])
 
     def table(self, series: Rows, origin: Rows, lead: Rows) -> NDArray[np.float32]:
         """Return the features `[N, F]`.
 
         Args:
             series: positions in the panel `[N]`.
-            origin: positions of the last known day `[N]`.
-            lead: days from the origin to the target, from 1 `[N]`.
+            origin: positions of the last known period `[N]`.
+            lead: periods from the origin to the target, from 1 `[N]`.
         """
         table = np.empty((len(series), len(self.names)), np.float32)
         for position, (_, column) in enumerate(self._columns(series, origin, lead)):
@@ -80,7 +74,7 @@ class FeatureTable:
         yield from self._calendar(origin, lead)
         yield "log_level", np.log(level)
         yield from self._demand(series, origin, level)
-        yield from self._weekday(series, origin, lead, level)
+        yield from self._season(series, origin, lead, level)
         yield from self._known(series, origin, lead, level)
         yield from self._past(series, origin)
         for name, codes in zip(self._static_names, self._codes.T, strict=True):
@@ -89,30 +83,31 @@ class FeatureTable:
     def _calendar(self, origin: Rows, lead: Rows) -> Iterator[tuple[str, Column]]:
         target = origin + lead
         yield "lead", lead.astype(np.float64)
-        yield "weekday", ((self._panel.start.weekday() + target) % _WEEK).astype(np.float64)
+        yield "season", ((self._first_in_season + target) % self._rhythm.season).astype(np.float64)
         for name, column in zip(self._panel.shared_names, self._panel.shared.T, strict=True):
             yield f"shared:{name}", column[target]
 
     def _demand(self, series: Rows, origin: Rows, level: Column) -> Iterator[tuple[str, Column]]:
-        for days in _MEAN_DAYS:
-            yield f"mean_{days}", self._mean(series, origin, days) / level
-        yield f"deviation_{_RECENT_DAYS}", self._deviation(series, origin) / level
-        sold = self._trailing(self._sold, series, origin, _RECENT_DAYS)
-        yield f"sold_share_{_RECENT_DAYS}", _ratio(sold, self._days(series, origin, _RECENT_DAYS))
-        yield "days_since_sale", (origin - self._last_sale[series, origin]).astype(np.float64)
-        yield "age_days", self._observed[series, origin + 1]
+        for window in self._rhythm.means:
+            yield f"mean_{window}", self._mean(series, origin, window) / level
+        recent = self._rhythm.recent
+        yield f"deviation_{recent}", self._deviation(series, origin) / level
+        sold = self._trailing(self._sold, series, origin, recent)
+        yield f"sold_share_{recent}", _ratio(sold, self._counted(series, origin, recent))
+        yield "since_sale", (origin - self._last_sale[series, origin]).astype(np.float64)
+        yield "age", self._observed[series, origin + 1]
 
-    def _weekday(self, series: Rows, origin: Rows, lead: Rows, level: Column) -> Iterator[tuple[str, Column]]:
-        """Yield means of the target's weekday over the last weeks before the origin."""
-        weeks = np.arange(max(_WEEKDAY_WEEKS))
-        newest = origin + lead - _WEEK * -(-lead // _WEEK)
-        day = newest[:, None] - _WEEK * weeks
-        there = np.maximum(day, 0)
-        seen = self._panel.observed[series[:, None], there] & (day >= 0)
+    def _season(self, series: Rows, origin: Rows, lead: Rows, level: Column) -> Iterator[tuple[str, Column]]:
+        """Yield means of the target's place in the season over the last seasons before the origin."""
+        season, counts = self._rhythm.season, self._rhythm.seasons
+        newest = origin + lead - season * -(-lead // season)
+        period = newest[:, None] - season * np.arange(max(counts))
+        there = np.maximum(period, 0)
+        seen = self._panel.observed[series[:, None], there] & (period >= 0)
         units = np.where(seen, self._panel.y[series[:, None], there], 0.0)
-        yield "weekday_last", _ratio(units[:, 0], seen[:, 0]) / level
-        for count in _WEEKDAY_WEEKS:
-            yield f"weekday_mean_{count}", _ratio(units[:, :count].sum(1), seen[:, :count].sum(1)) / level
+        yield "season_last", _ratio(units[:, 0], seen[:, 0]) / level
+        for count in counts:
+            yield f"season_mean_{count}", _ratio(units[:, :count].sum(1), seen[:, :count].sum(1)) / level
 
     def _known(self, series: Rows, origin: Rows, lead: Rows, level: Column) -> Iterator[tuple[str, Column]]:
         for position, name in enumerate(self._panel.known_names):
@@ -129,35 +124,40 @@ class FeatureTable:
             yield f"past:{name}:rise", value - self._covariate_mean(self._past_sums[..., position], series, origin)
 
     def _effect(self, series: Rows, origin: Rows, position: int) -> Column:
-        """Return the slope of demand on a known covariate over the trailing days, shrunk to 0 where it hardly moved."""
-        days = np.maximum(self._days(series, origin, _EFFECT_DAYS), 1)
+        """Return the slope of demand on a known covariate over the effect window, shrunk to 0 where it hardly moved."""
+        periods = np.maximum(self._counted(series, origin, self._rhythm.effect), 1)
         y, k, kk, ky = (
-            self._trailing(sums, series, origin, _EFFECT_DAYS) / days
+            self._trailing(sums, series, origin, self._rhythm.effect) / periods
             for sums in (self._units, *(sums[..., position] for sums in self._moments))
         )
         return (ky - k * y) / (kk * (1 + _EFFECT_SHRINKAGE) - k * k + np.finfo(np.float32).eps)
 
-    def _mean(self, series: Rows, origin: Rows, days: int) -> Column:
-        return _ratio(self._trailing(self._units, series, origin, days), self._days(series, origin, days))
+    def _mean(self, series: Rows, origin: Rows, window: int) -> Column:
+        return _ratio(self._trailing(self._units, series, origin, window), self._counted(series, origin, window))
 
     def _deviation(self, series: Rows, origin: Rows) -> Column:
-        mean = self._mean(series, origin, _RECENT_DAYS)
-        square = _ratio(
-            self._trailing(self._squares, series, origin, _RECENT_DAYS), self._days(series, origin, _RECENT_DAYS)
-        )
+        recent = self._rhythm.recent
+        mean = self._mean(series, origin, recent)
+        square = _ratio(self._trailing(self._squares, series, origin, recent), self._counted(series, origin, recent))
         return np.sqrt(np.maximum(square - mean**2, 0))
 
-    def _days(self, series: Rows, origin: Rows, days: int) -> Column:
-        return self._trailing(self._observed, series, origin, days)
+    def _counted(self, series: Rows, origin: Rows, window: int) -> Column:
+        """Return how many of the trailing periods were observed `[N]`."""
+        return self._trailing(self._observed, series, origin, window)
 
-    @staticmethod
-    def _covariate_mean(sums: NDArray[np.float64], series: Rows, origin: Rows) -> Column:
-        first = np.maximum(origin + 1 - _RECENT_DAYS, 0)
+    def _covariate_mean(self, sums: NDArray[np.float64], series: Rows, origin: Rows) -> Column:
+        first = np.maximum(origin + 1 - self._rhythm.recent, 0)
         return (sums[series, origin + 1] - sums[series, first]) / (origin + 1 - first)
 
     @staticmethod
-    def _trailing(sums: NDArray[np.float64], series: Rows, origin: Rows, days: int) -> Column:
-        return sums[series, origin + 1] - sums[series, np.maximum(origin + 1 - days, 0)]
+    def _trailing(sums: NDArray[np.float64], series: Rows, origin: Rows, window: int) -> Column:
+        return sums[series, origin + 1] - sums[series, np.maximum(origin + 1 - window, 0)]
+
+    @property
+    def _first_in_season(self) -> int:
+        """Place of the panel's first period in its season: the weekday, or the week of the year."""
+        start = self._panel.start
+        return start.weekday() if self._panel.frequency == "D" else start.isocalendar().week - 1
 
     @cached_property
     def _sold(self) -> NDArray[np.float64]:
@@ -169,9 +169,9 @@ class FeatureTable:
 
     @cached_property
     def _last_sale(self) -> NDArray[np.intp]:
-        """Position of the last day with a sale up to each day, the day before the history where there was none."""
-        day = np.where(self._panel.y > 0, np.arange(self._panel.y.shape[1]), -1)
-        return np.maximum.accumulate(day, axis=1)
+        """Position of the last period with a sale up to each one, that before the history where there was none."""
+        period = np.where(self._panel.y > 0, np.arange(self._panel.y.shape[1]), -1)
+        return np.maximum.accumulate(period, axis=1)
 
     @cached_property
     def _known_sums(self) -> NDArray[np.float64]:
@@ -183,7 +183,7 @@ class FeatureTable:
 
     @cached_property
     def _history(self) -> NDArray[np.float32]:
-        """Known covariates on observed days, 0 elsewhere `[S, T, K]`."""
+        """Known covariates in observed periods, 0 elsewhere `[S, T, K]`."""
         return self._panel.known[:, : self._panel.y.shape[1]] * self._panel.observed[..., None]
 
     @cached_property

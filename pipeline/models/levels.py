@@ -13,10 +13,10 @@ __all__ = ["Levels", "StaticCodes", "masked_quantiles", "positions", "trailing_s
 
 _PRIOR_ITEMS = 2.0
 """Items' worth of weight that a group's parent has in the group's level."""
-_PRIOR_DAYS = 3.0
-"""Days' worth of weight that the group has in an item's level."""
+_PRIOR_PERIODS = 3.0
+"""Periods' worth of weight that the group has in an item's level."""
 _LEAST_LEVEL = 0.02
-"""Units a day below which no level falls: one unit in seven weeks."""
+"""Units a period below which no level falls: one unit in fifty days or weeks."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class StaticCodes:
 
 @dataclass(frozen=True)
 class Levels:
-    """Mean daily demand of all items and of each static group: where an item without history starts from.
+    """Mean demand a period of all items and of each static group: where an item without history starts from.
 
     An item's level is its own trailing mean, shrunk to its group's; a group's level is shrunk to its parent's, the
     attributes being ordered from the top down (the partial pooling of Gelman and Hill, Data Analysis Using
@@ -69,19 +69,19 @@ class Levels:
 
     codes: StaticCodes
     overall: float
-    """Mean level of all items with history, in units a day."""
+    """Mean level of all items with history, in units a period."""
     sums: tuple[NDArray[np.float64], ...]
     """Of each attribute: sum of the items' levels by code."""
     counts: tuple[NDArray[np.float64], ...]
     """Of each attribute: number of items by code."""
 
     @classmethod
-    def of(cls, panel: Panel, days: int, codes: StaticCodes | None = None) -> Self:
-        """Return the levels over the panel's trailing days, by the panel's own labels or by given codes."""
+    def of(cls, panel: Panel, window: int, codes: StaticCodes | None = None) -> Self:
+        """Return the levels over the panel's trailing periods, by the panel's own labels or by given codes."""
         codes = codes or StaticCodes.of(panel)
-        tail = panel.observed[:, -days:]
+        tail = panel.observed[:, -window:]
         seen = tail.sum(axis=1)
-        own = panel.y[:, -days:].sum(axis=1, where=tail, dtype=np.float64) / np.maximum(seen, 1)
+        own = panel.y[:, -window:].sum(axis=1, where=tail, dtype=np.float64) / np.maximum(seen, 1)
         known = seen > 0
         coded = codes.encode(panel)[known]
         columns = list(zip(coded.T, codes.sizes, strict=True))
@@ -104,16 +104,16 @@ class Levels:
 
     @staticmethod
     def shrunk(
-        units: NDArray[np.floating], days: NDArray[np.number], prior: NDArray[np.floating]
+        units: NDArray[np.floating], periods: NDArray[np.number], prior: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """Return the level of items that sold so many units on so many observed days, shrunk to their prior."""
-        level = (units + _PRIOR_DAYS * prior) / (days + _PRIOR_DAYS)
+        """Return the level of items that sold so many units on so many observed periods, shrunk to their prior."""
+        level = (units + _PRIOR_PERIODS * prior) / (periods + _PRIOR_PERIODS)
         return np.maximum(level, _LEAST_LEVEL).astype(np.float64)
 
-    def at_end(self, panel: Panel, days: int) -> NDArray[np.float64]:
-        """Return each series' level over the panel's trailing days `[S]`."""
-        tail = panel.observed[:, -days:]
-        units = panel.y[:, -days:].sum(axis=1, where=tail, dtype=np.float64)
+    def at_end(self, panel: Panel, window: int) -> NDArray[np.float64]:
+        """Return each series' level over the panel's trailing window of periods `[S]`."""
+        tail = panel.observed[:, -window:]
+        units = panel.y[:, -window:].sum(axis=1, where=tail, dtype=np.float64)
         return self.shrunk(units, tail.sum(axis=1), self.prior(panel))
 
     def as_json(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class Levels:
 
 
 def trailing_sums(values: NDArray[np.number | np.bool_]) -> NDArray[np.float64]:
-    """Return running totals along axis 1 with a leading zero: days `a <= t < b` sum to `total[:, b] - total[:, a]`.
+    """Return running totals along axis 1 with a leading zero: periods `a <= t < b` sum to `total[:, b] - total[:, a]`.
 
     Args:
         values: `[S, T, ...]`

@@ -11,34 +11,40 @@ from numpy.typing import NDArray
 from pipeline.candidates import SeasonalNaiveSettings
 from pipeline.models.base import QUANTILES, Forecaster, Progress
 from pipeline.models.levels import Levels, masked_quantiles, positions
+from pipeline.models.rhythm import rhythm_of
 from pipeline.preprocess.panel import Panel
 
 __all__ = ["SeasonalNaive"]
 
 _ERRORS_FILE, _LEVELS_FILE = "errors.npz", "levels.json"
-_LEVEL_DAYS = 56
 _OWN_ERRORS = 56
 """Past errors from which on a series' own error quantiles are used alone."""
 _STANDARD_NORMAL = np.array([NormalDist().inv_cdf(level) for level in QUANTILES])
 
 
 class SeasonalNaive(Forecaster):
-    """Demand repeats after a season: the forecast is the last observed value of the same day of the season.
+    """Demand repeats after a season: the forecast is the last observed value of the same place in the season.
 
     Quantiles add the empirical quantiles of the errors that the same forecast made in the series' own past, by how
     many seasons it looked ahead (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., 5.2 and
-    5.5). A series with few errors leans on all series' errors relative to their levels.
+    5.5). A series with few errors leans on all series' errors relative to their levels. A history shorter than a season
+    repeats its last period.
     """
 
     name: ClassVar[str] = "seasonal_naive"
     settings: SeasonalNaiveSettings
+    _season: int
+    """After how many periods demand repeats."""
 
     def fit(self, panel: Panel, *, warm_start: Self | None = None, progress: Progress | None = None) -> Self:
         """Measure each series' past errors; there is nothing to start from and no learning curve."""
         del warm_start, progress
-        self._levels = Levels.of(panel, _LEVEL_DAYS)
-        level = self._levels.at_end(panel, _LEVEL_DAYS)
-        seasons = range(1, -(-panel.horizon // self.settings.season_days) + 1)
+        rhythm = rhythm_of(panel)
+        season = self.settings.season_periods or rhythm.season
+        self._season = season if season < panel.y.shape[1] else 1
+        self._levels = Levels.of(panel, rhythm.level)
+        level = self._levels.at_end(panel, rhythm.level)
+        seasons = range(1, -(-panel.horizon // self._season) + 1)
         errors = [self._past_errors(panel, ahead) for ahead in seasons]
         self._pooled = _pooled_quantiles(errors, level)
         self._errors = np.stack(
@@ -52,31 +58,33 @@ class SeasonalNaive(Forecaster):
         return self
 
     def _predict(self, panel: Panel, horizon: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        level = self._levels.at_end(panel, _LEVEL_DAYS)
+        level = self._levels.at_end(panel, rhythm_of(panel).level)
         lead = np.arange(horizon)
-        point = self._last_season(panel, level)[:, lead % self.settings.season_days]
-        ahead = np.minimum(lead // self.settings.season_days, self._errors.shape[1] - 1)
+        point = self._last_season(panel, level)[:, lead % self._season]
+        ahead = np.minimum(lead // self._season, self._errors.shape[1] - 1)
         return point[..., None] + self._error_quantiles(panel, level)[:, ahead], point
 
     def save(self, folder: Path) -> None:
         """Write the error quantiles as `.npz` and the levels as JSON."""
-        np.savez(folder / _ERRORS_FILE, unique_id=self._unique_id, errors=self._errors, pooled=self._pooled)
+        arrays = {"unique_id": self._unique_id, "errors": self._errors, "pooled": self._pooled}
+        np.savez(folder / _ERRORS_FILE, allow_pickle=False, season=self._season, **arrays)
         (folder / _LEVELS_FILE).write_text(json.dumps(self._levels.as_json()), encoding="utf-8")
 
     def _restore(self, folder: Path) -> None:
         with np.load(folder / _ERRORS_FILE, allow_pickle=False) as arrays:
             self._unique_id, self._errors, self._pooled = (arrays[name] for name in ("unique_id", "errors", "pooled"))
+            self._season = int(arrays["season"])
         self._levels = Levels.from_json(json.loads((folder / _LEVELS_FILE).read_text(encoding="utf-8")))
 
     def _past_errors(self, panel: Panel, ahead: int) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
         """Return the errors of looking so many seasons ahead and where there is one, both `[S, N]`."""
-        lag = min(ahead * self.settings.season_days, panel.y.shape[1])
+        lag = min(ahead * self._season, panel.y.shape[1])
         back = panel.y.shape[1] - lag
         return panel.y[:, lag:] - panel.y[:, :back], panel.observed[:, lag:] & panel.observed[:, :back]
 
     def _last_season(self, panel: Panel, level: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the last observed value of each day of the season, the level where there is none `[S, season]`."""
-        season = self.settings.season_days
+        """Return the last observed value of each place in the season, the level where there is none `[S, season]`."""
+        season = self._season
         s, t = panel.y.shape
         missing = -t % season
         y = np.pad(panel.y, ((0, 0), (missing, 0))).reshape(s, -1, season)[:, ::-1]

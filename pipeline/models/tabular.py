@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from pipeline.candidates import LightGBMSettings
 from pipeline.models.base import Forecaster, Progress
 from pipeline.models.counts import CountSpread
-from pipeline.models.features import LEVEL_DAYS, FeatureTable, Rows
+from pipeline.models.features import FeatureTable, Rows
 from pipeline.models.levels import Levels
+from pipeline.models.rhythm import rhythm_of
 from pipeline.preprocess.panel import Panel
 
 __all__ = ["LightGBM"]
 
-_WARM_UP_DAYS = 28
 _PROGRESS_EVERY = 10
 _MODEL_FILE, _STATE_FILE = "model.txt", "state.json"
 
@@ -35,9 +35,9 @@ class LightGBM(Forecaster):
     settings: LightGBMSettings
 
     def fit(self, panel: Panel, *, warm_start: Self | None = None, progress: Progress | None = None) -> Self:
-        """Grow the trees on rows sampled from the panel's history; a history of one day leaves the group levels."""
+        """Grow the trees on rows sampled from the panel's history; a history of one period leaves the group levels."""
         del warm_start
-        self._levels = Levels.of(panel, LEVEL_DAYS)
+        self._levels = Levels.of(panel, rhythm_of(panel).level)
         table = FeatureTable(panel, self._levels)
         series, origin, lead = _sampled_rows(panel, self.settings.rows, self.seed)
         y = panel.y[series, origin + lead].astype(np.float64)
@@ -52,10 +52,10 @@ class LightGBM(Forecaster):
 
     def _predict(self, panel: Panel, horizon: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         table = FeatureTable(panel, self._levels)
-        size, days = panel.y.shape
+        size, periods = panel.y.shape
         series = np.repeat(np.arange(size), horizon)
         lead = np.tile(np.arange(1, horizon + 1), size)
-        origin = np.full_like(series, days - 1)
+        origin = np.full_like(series, periods - 1)
         mean = table.level(series, origin)
         if self._model:
             mean = mean * self._predicted(table.table(series, origin, lead))
@@ -128,9 +128,9 @@ class LightGBM(Forecaster):
 
 def _sampled_rows(panel: Panel, count: int, seed: int) -> tuple[Rows, Rows, Rows]:
     """Return series, origins and leads of at most so many rows whose targets are observed, each `[N]`."""
-    size, days = panel.y.shape
-    first = min(_WARM_UP_DAYS, days // 2) if days > 1 else 1
-    shape = (size, max(days - first, 0), panel.horizon)
+    size, periods = panel.y.shape
+    first = min(rhythm_of(panel).warm_up, periods // 2) if periods > 1 else 1
+    shape = (size, max(periods - first, 0), panel.horizon)
     series, target, lead = np.unravel_index(_drawn(int(np.prod(shape)), count, seed), shape)
     target, lead = target + first, lead + 1
     origin = target - lead

@@ -6,32 +6,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Panel"]
+__all__ = ["NEVER", "Panel"]
+
+NEVER = np.iinfo(np.int32).max
+"""In `Panel.ends`: the series is sold on."""
 
 
 @dataclass(frozen=True)
 class Panel:
     """What a forecaster may see: history up to and including the last day, and the known future after it.
 
-    S series, T history days, H days of known future, P past covariates, K known covariates of a series, Kc known
-    covariates that all series share, C static attributes.
+    Its axis counts periods of the frequency: days, or weeks from Monday to Sunday. S series, T periods of history, H
+    periods of known future, P past covariates, K known covariates of a series, Kc known covariates that all series
+    share, C static attributes. Nothing in it is NaN.
     """
 
     unique_id: NDArray[np.str_]
     """Series' ids, sorted `[S]`."""
     start: date
-    """First day of the history."""
+    """First day of the history: of a weekly panel, a Monday."""
     y: NDArray[np.float32]
-    """Units demanded; 0 where not observed, so that sums stay finite `[S, T]`."""
+    """Units demanded in the period; 0 where not observed, so that sums stay finite `[S, T]`."""
     observed: NDArray[np.bool_]
-    """False before launch and where the day is unknown `[S, T]`."""
+    """False before launch, after the end, out of stock, and where the period is unknown `[S, T]`."""
+    available: NDArray[np.float32]
+    """Share of the period for which the series could be bought; 1 where no stock feed tells `[S, T]`."""
+    ends: NDArray[np.int32]
+    """Position of the first period in which the series is sold no more, or `NEVER` `[S]`."""
     past: NDArray[np.float32]
-    """Covariates known only after the day `[S, T, P]`."""
+    """Covariates known only after the period `[S, T, P]`."""
     past_names: tuple[str, ...]
     known: NDArray[np.float32]
     """Covariates of a series known ahead `[S, T + H, K]`."""
@@ -45,7 +53,9 @@ class Panel:
     static_levels: tuple[tuple[str, ...], ...]
     """The labels behind the codes, one tuple an attribute."""
     horizon: int
-    """H: how many days of known future follow the history."""
+    """H: how many periods of known future follow the history."""
+    frequency: Literal["D", "W"] = "D"
+    """Whether a period is a day or a week."""
 
     def __post_init__(self) -> None:
         """Check that all shapes agree and make the arrays read-only."""
@@ -53,6 +63,8 @@ class Panel:
         expected = {
             "unique_id": (s,),
             "observed": (s, t),
+            "available": (s, t),
+            "ends": (s,),
             "past": (s, t, len(self.past_names)),
             "known": (s, t + self.horizon, len(self.known_names)),
             "shared": (t + self.horizon, len(self.shared_names)),
@@ -69,30 +81,51 @@ class Panel:
             object.__setattr__(self, name, view)
 
     @property
+    def period_days(self) -> int:
+        """How many days a period has: 1 or 7."""
+        return 7 if self.frequency == "W" else 1
+
+    @property
+    def season(self) -> int:
+        """After how many periods demand repeats: 7 days, or 52 weeks."""
+        return 52 if self.frequency == "W" else 7
+
+    @property
     def days(self) -> NDArray[np.datetime64]:
-        """History days `[T]`."""
-        return np.datetime64(self.start, "D") + np.arange(self.y.shape[1])
+        """First day of each period of the history: of a day, the day itself `[T]`."""
+        return np.datetime64(self.start, "D") + self.period_days * np.arange(self.y.shape[1])
 
     @property
     def last_day(self) -> date:
-        """The last day of the history: the origin of a forecast made from this panel."""
-        return self.days[-1].item()
+        """The last day of the history, a week's Sunday: the origin of a forecast made from this panel."""
+        return (self.days[-1] + self.period_days - 1).item()
+
+    def periods_until(self, day: date) -> int:
+        """Return how many periods of the history are over on a day.
+
+        Raises:
+            ValueError: if no period of the history ends on that day.
+        """
+        periods, rest = divmod((day - self.start).days + 1, self.period_days)
+        if rest or not 1 <= periods <= self.y.shape[1]:
+            kind = "day" if self.frequency == "D" else "Sunday"
+            msg = f"{day} is not a {kind} of this panel, which runs from {self.start} to {self.last_day}"
+            raise ValueError(msg)
+        return periods
 
     def until(self, day: date) -> "Panel":
         """Return the panel as it stood on an earlier day; nothing of it reaches beyond that day's known future.
 
         Raises:
-            ValueError: if the day is not one of the history.
+            ValueError: if no period of the history ends on that day.
         """
-        t = (day - self.start).days + 1
-        if not 1 <= t <= self.y.shape[1]:
-            msg = f"{day} is not a day of this panel, which runs from {self.start} to {self.last_day}"
-            raise ValueError(msg)
+        t = self.periods_until(day)
         ahead = t + self.horizon
         return replace(
             self,
             y=self.y[:, :t],
             observed=self.observed[:, :t],
+            available=self.available[:, :t],
             past=self.past[:, :t],
             known=self.known[:, :ahead],
             shared=self.shared[:ahead],
@@ -101,7 +134,7 @@ class Panel:
     def take(self, rows: Sequence[int] | NDArray[np.integer]) -> "Panel":
         """Return the panel of some of its series, by position."""
         index = np.asarray(rows)
-        by_series = ("unique_id", "y", "observed", "past", "known", "static")
+        by_series = ("unique_id", "y", "observed", "available", "ends", "past", "known", "static")
         return replace(self, **{name: getattr(self, name)[index] for name in by_series})
 
     def fingerprint(self) -> str:
@@ -132,6 +165,7 @@ class Panel:
         return cls(
             start=date.fromisoformat(meta["start"]),
             horizon=meta["horizon"],
+            frequency=meta["frequency"],
             past_names=tuple(meta["past_names"]),
             known_names=tuple(meta["known_names"]),
             shared_names=tuple(meta["shared_names"]),
@@ -146,4 +180,4 @@ class Panel:
 
     @staticmethod
     def _array_names() -> tuple[str, ...]:
-        return ("unique_id", "y", "observed", "past", "known", "shared", "static")
+        return ("unique_id", "y", "observed", "available", "ends", "past", "known", "shared", "static")

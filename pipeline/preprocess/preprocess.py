@@ -22,13 +22,15 @@ class PreprocessReport(StageReport):
     """The snapshot's size and identity, and the table versions that it was built from."""
 
     series: int
-    days: int
+    periods: int
+    frequency: str
     fingerprint: str
     inputs: dict[str, int]
 
     def summary(self) -> str:
         """Return one sentence for a log or a terminal."""
-        return f"Panel {self.fingerprint}: {self.series:,} series over {self.days:,} days."
+        unit = "weeks" if self.frequency == "W" else "days"
+        return f"Panel {self.fingerprint}: {self.series:,} series over {self.periods:,} {unit}."
 
 
 def run(cycle: Cycle) -> PreprocessReport:
@@ -50,7 +52,7 @@ def run(cycle: Cycle) -> PreprocessReport:
     (cycle.snapshot_dir / _INPUTS).write_text(
         json.dumps({"fingerprint": fingerprint, "inputs": inputs}, indent=1), encoding="utf-8"
     )
-    return PreprocessReport(len(panel.unique_id), panel.y.shape[1], fingerprint, inputs)
+    return PreprocessReport(len(panel.unique_id), panel.y.shape[1], panel.frequency, fingerprint, inputs)
 
 
 def load_panel(cycle: Cycle) -> tuple[Panel, dict[str, str]]:

@@ -61,7 +61,9 @@ class NightSummary:
     """Best first."""
     series: int
     rows: int
-    horizon_days: int
+    horizon: int
+    period_name: str
+    """Whether forecasts are by the day or by the week."""
     batches: tuple[BatchLine, ...]
     quarantine: tuple[QuarantineLine, ...]
     report_file: Path
@@ -78,7 +80,7 @@ class NightSummary:
             f"Winner: {self.winner}, version {self.version}, {standing}; its weighted quantile loss is "
             f"{self.best.gain:.1%} below the {self.baseline}'s, its 80 % interval covers {self.best.coverage_80:.1%}."
         )
-        yield f"Published: {self.rows:,} rows for {self.series:,} series, {self.horizon_days} days ahead."
+        yield f"Published: {self.rows:,} rows for {self.series:,} series, {self.horizon} {self.period_name}s ahead."
         total = sum(line.quarantined for line in self.batches)
         yield f"Quarantined: {total:,} of {sum(line.landed for line in self.batches):,} landed rows."
         for line in self.quarantine:
@@ -119,7 +121,8 @@ def summarise(cycle: Cycle) -> NightSummary:
         leaderboard=_leaderboard(cycle, verdict["baseline"]),
         series=published["series"],
         rows=published["n_rows"],
-        horizon_days=cycle.market.horizon_days,
+        horizon=cycle.market.horizon,
+        period_name=cycle.market.period_name,
         batches=_batches(cycle),
         quarantine=tuple(QuarantineLine(row["feed"], row["reason"], row["n_rows"]) for row in quarantine),
         report_file=cycle.report_file,

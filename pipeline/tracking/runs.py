@@ -29,6 +29,8 @@ __all__ = ["BeginReport", "CandidateRun", "CloseReport", "begin", "candidate_run
 _CYCLE, _CANDIDATE, _SETTINGS, _DIGEST = (
     f"trendmill.{word}" for word in ("cycle", "candidate", "settings", "model_digest")
 )
+_PERIOD = "trendmill.period"
+"""Whether leads, horizons and steps of this run count days or weeks."""
 _PARENT = "mlflow.parentRunId"
 _PACKAGES = ("tensorflow-cpu", "tensorflow", "keras", "lightgbm", "statsmodels", "numpy")
 """Packages whose versions decide what a candidate learns."""
@@ -153,7 +155,9 @@ def begin(cycle: Cycle) -> BeginReport:
     A candidate whose settings have changed since starts with a fresh run.
     """
     client = connect(cycle)
-    parent = _find(cycle, None) or _create(cycle, str(cycle.as_of), {_CYCLE: cycle.key})
+    parent = _find(cycle, None) or _create(
+        cycle, str(cycle.as_of), {_CYCLE: cycle.key, _PERIOD: cycle.market.period_name}
+    )
     client.update_run(parent, status="RUNNING")
     for name, settings in cycle.market.candidates.items():
         held = _find(cycle, name)
@@ -207,7 +211,13 @@ def log_to_cycle(
 
 
 def _open_candidate(cycle: Cycle, parent: str, name: str, settings: CandidateSettings) -> None:
-    tags = {_CYCLE: cycle.key, _CANDIDATE: name, _PARENT: parent, _SETTINGS: _text(settings)}
+    tags = {
+        _CYCLE: cycle.key,
+        _CANDIDATE: name,
+        _PERIOD: cycle.market.period_name,
+        _PARENT: parent,
+        _SETTINGS: _text(settings),
+    }
     run_id = _create(cycle, name, tags)
     params = {key: str(value) for key, value in settings.model_dump().items()} | {"seed": str(cycle.seed)}
     connect(cycle).log_batch(run_id, params=[Param(key, value) for key, value in params.items()])

@@ -1,6 +1,6 @@
 import os
 import shutil
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
 from pipeline.candidates import NEURAL
+from pipeline.cycle import as_of_day, logical_date_of
 from pipeline.errors import ConfigError
 from pipeline.evaluate.promote import PromoteReport
 from pipeline.market import Market, ScheduleSettings, load_market
@@ -29,6 +30,24 @@ def test_the_dag_is_named_after_its_market_and_runs_nightly_in_its_time_zone(dag
     assert not dag.catchup
     assert dag.max_active_runs == 1
     assert dag.start_date is None, "a DAG that is let go would run the night before at once"
+
+
+def test_a_weekly_market_runs_on_mondays_for_the_sunday_before(factory, weekly_market):
+    card = factory.read_card(weekly_market())
+    dag = factory.daily_cycle(card)
+    assert dag.timetable.expression == "0 5 * * 1"
+    assert dag.timetable.timezone == "Europe/London"
+    assert {"trendmill", "weekly"} <= set(dag.tags)
+    assert "Every Monday at 05:00 (Europe/London)" in dag.doc_md
+    market = load_market(card.file)
+    monday = logical_date_of(date(2021, 7, 11), market)
+    assert (monday.weekday(), monday.hour) == (0, 5)
+    assert as_of_day(monday, monday, market.zone) == date(2021, 7, 11)
+
+
+def test_a_frequency_that_is_none_is_told(factory, weekly_market):
+    with pytest.raises(ValueError, match="frequency 'M' is neither"):
+        factory.read_card(weekly_market(frequency="M"))
 
 
 def test_everything_is_tagged_and_documented(dag):

@@ -256,4 +256,4 @@ def test_summary_tells_what_a_person_asks(night: Cycle) -> None:
     assert "more than 1,000 units in one line" in text
     assert "make ui" in text
     assert [line.candidate for line in summary.leaderboard] == ["trees", "seasonal_naive"]
-    assert small_market_settings()["horizon_days"] == summary.horizon_days
+    assert small_market_settings()["horizon"] == summary.horizon

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pipeline import models
 from pipeline.candidates import CandidateSettings
 from pipeline.models import Forecaster
-from pipeline.preprocess.panel import Panel
+from pipeline.preprocess.panel import NEVER, Panel
 
 START = date(2022, 1, 3)
 HORIZON = 14
@@ -19,7 +19,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "seasonal_naive": {},
     "category_sarimax": {},
     "lightgbm": {"trees": 10, "rows": 4000, "min_rows_in_leaf": 10},
-    "lstm": {"units": 4, "context_days": 14, "epochs": 1, "steps_per_epoch": 3, "closing_steps": 1, "batch_size": 16},
+    "lstm": {
+        "units": 4,
+        "context_periods": 14,
+        "epochs": 1,
+        "steps_per_epoch": 3,
+        "closing_steps": 1,
+        "batch_size": 16,
+    },
 }
 """Settings that make each forecaster quick."""
 
@@ -37,7 +44,7 @@ def make_forecaster() -> Callable[..., Forecaster]:
 
 @pytest.fixture(scope="session")
 def make_panel() -> Callable[..., Panel]:
-    """Return a function that draws a panel of counts with a week's rhythm and promotions."""
+    """Return a function that draws a panel of counts with a rhythm of seven and promotions; `days` are its periods."""
     return _panel
 
 
@@ -50,6 +57,7 @@ def _panel(
     known: int = 2,
     shared: int = 3,
     static: int = 2,
+    frequency: Literal["D", "W"] = "D",
 ) -> Panel:
     rng = np.random.default_rng(seed)
     reach = days + HORIZON
@@ -64,6 +72,8 @@ def _panel(
         start=START,
         y=rng.poisson(mean[:, :days]).astype(np.float32),
         observed=np.ones((series, days), bool),
+        available=np.ones((series, days), np.float32),
+        ends=np.full(series, NEVER, np.int32),
         past=rng.normal(size=(series, days, past)).astype(np.float32),
         past_names=tuple(f"past_{position}" for position in range(past)),
         known=covariates,
@@ -78,4 +88,5 @@ def _panel(
         static_names=tuple(f"static_{position}" for position in range(static)),
         static_levels=tuple(tuple(f"label-{code}" for code in range(size)) for size in sizes),
         horizon=HORIZON,
+        frequency=frequency,
     )

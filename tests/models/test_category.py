@@ -36,8 +36,12 @@ def test_shares_follow_the_recent_days_that_the_settings_say(panel, make_forecas
     y[0, -14:] *= 4
     risen = replace(panel, y=y)
     short, long = (
-        make_forecaster("category_sarimax", share_days=days).fit(risen).predict(risen, risen.last_day, 7).mean[0].mean()
-        for days in (14, 112)
+        make_forecaster("category_sarimax", share_periods=periods)
+        .fit(risen)
+        .predict(risen, risen.last_day, 7)
+        .mean[0]
+        .mean()
+        for periods in (14, 112)
     )
     assert short > 1.5 * long
 

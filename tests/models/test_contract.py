@@ -1,4 +1,4 @@
-"""The contract that every registered forecaster keeps."""
+"""The contract that every registered forecaster keeps, on days and on weeks."""
 
 import subprocess
 import sys
@@ -12,24 +12,52 @@ from pipeline import models
 from pipeline.candidates import NEURAL
 from pipeline.errors import ConfigError
 from pipeline.models import FORECASTERS, QUANTILES, Forecast
+from pipeline.models.frame import long_frame
 from pipeline.preprocess.panel import Panel
 
 LOCAL = {"seasonal_naive"}
 """Forecasters that learn each series by itself."""
+FREQUENCIES = ("D", "W")
+
+
+def _cases(names, slow):
+    """Return each name at each frequency, named so; those that `slow` picks run in the slow lane."""
+    return [
+        pytest.param(
+            (name, frequency), id=f"{name}-{frequency}", marks=pytest.mark.slow if slow(name, frequency) else ()
+        )
+        for name in sorted(names)
+        for frequency in FREQUENCIES
+    ]
+
+
 FITTED_ANEW = pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name in NEURAL else name for name in sorted(FORECASTERS)],
-    scope="module",
+    "case", _cases(FORECASTERS, lambda name, _: name in NEURAL), indirect=True, scope="module"
 )
 """Tests that fit again and again: for networks only in the slow lane."""
 CONSTANT, ZERO, GAPPY, NEW, STRANGER = range(5)
 """Positions of the peculiar series."""
 
 
+@pytest.fixture(scope="module", params=_cases(FORECASTERS, lambda name, frequency: name in NEURAL and frequency == "W"))
+def case(request) -> tuple[str, str]:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def panel(make_panel) -> Panel:
+def name(case) -> str:
+    return case[0]
+
+
+@pytest.fixture(scope="module")
+def frequency(case) -> str:
+    return case[1]
+
+
+@pytest.fixture(scope="module")
+def panel(make_panel, frequency) -> Panel:
     """Ordinary series behind five peculiar ones: constant, all-zero, with gaps, without history, of unknown kind."""
-    ordinary = make_panel()
+    ordinary = make_panel(frequency=frequency)
     y, observed, static = ordinary.y.copy(), ordinary.observed.copy(), ordinary.static.copy()
     y[CONSTANT], y[ZERO] = 3, 0
     observed[GAPPY, ::3] = False
@@ -42,12 +70,7 @@ def panel(make_panel) -> Panel:
 
 @pytest.fixture(scope="module")
 def origin(panel) -> date:
-    return panel.last_day - timedelta(days=10)
-
-
-@pytest.fixture(scope="module", params=sorted(FORECASTERS))
-def name(request) -> str:
-    return request.param
+    return panel.last_day - timedelta(days=10 * panel.period_days)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +118,7 @@ def test_the_same_seed_gives_the_same_forecast(name, forecast, panel, origin, ma
 
 
 def test_what_comes_after_the_origin_changes_nothing(fitted, forecast, panel, origin):
-    days = (origin - panel.start).days + 1
+    days = panel.periods_until(origin)
     y, observed, past = panel.y.copy(), panel.observed.copy(), panel.past.copy()
     known, shared = panel.known.copy(), panel.shared.copy()
     y[:, days:], past[:, days:] = 1e6, -1e6
@@ -103,6 +126,32 @@ def test_what_comes_after_the_origin_changes_nothing(fitted, forecast, panel, or
     known[:, days + panel.horizon :], shared[days + panel.horizon :] = 1e6, 1e6
     perturbed = replace(panel, y=y, observed=observed, past=past, known=known, shared=shared)
     assert_equal(fitted.predict(perturbed, origin, panel.horizon), forecast)
+
+
+def test_an_item_sold_no_more_is_forecast_to_sell_nothing(fitted, forecast, panel, origin):
+    gone, leaving = len(panel.unique_id) - 1, len(panel.unique_id) - 2
+    after = panel.periods_until(origin)
+    ends = panel.ends.copy()
+    ends[gone], ends[leaving] = after - 3, after + 4
+    found = fitted.predict(replace(panel, ends=ends), origin, panel.horizon)
+    assert not found.quantiles[gone].any()
+    assert not found.mean[gone].any()
+    assert not found.quantiles[leaving, 4:].any()
+    np.testing.assert_array_equal(found.quantiles[leaving, :4], forecast.quantiles[leaving, :4])
+    np.testing.assert_array_equal(found.quantiles[:leaving], forecast.quantiles[:leaving])
+
+
+def test_covariates_that_were_never_known_do_no_harm(name, frequency, make_panel, make_forecaster):
+    panel = make_panel(days=60, frequency=frequency, past=6, known=4, shared=5)
+    panel = replace(panel, past=np.zeros_like(panel.past), known=np.zeros_like(panel.known))
+    assert_sound(make_forecaster(name).fit(panel).predict(panel, panel.last_day, panel.horizon), panel, panel.horizon)
+
+
+def test_periods_ahead_are_named_by_their_first_day(forecast, panel, origin):
+    frame = long_frame(forecast)
+    first = [day.toordinal() - origin.toordinal() for day in frame["ds"].to_pylist()[: panel.horizon]]
+    assert first == [1 + panel.period_days * lead for lead in range(panel.horizon)]
+    assert frame["lead"].to_pylist()[: panel.horizon] == list(range(1, panel.horizon + 1))
 
 
 def test_a_later_origin_sees_the_new_days_without_a_new_fit(fitted, forecast, panel):
@@ -149,7 +198,7 @@ def test_nothing_is_pickled(fitted, tmp_path):
     assert kinds <= {".json", ".txt", ".npz", ".h5"}
 
 
-@pytest.mark.parametrize("name", sorted(LOCAL), scope="module")
+@pytest.mark.parametrize("case", _cases(LOCAL, lambda *_: False), indirect=True, scope="module")
 def test_a_local_model_forecasts_a_series_alone_as_in_the_crowd(name, forecast, panel, origin, make_forecaster):
     position = len(panel.unique_id) - 1
     single = panel.take([position])
@@ -159,27 +208,27 @@ def test_a_local_model_forecasts_a_series_alone_as_in_the_crowd(name, forecast, 
 
 @FITTED_ANEW
 @pytest.mark.parametrize("days", [1, 2, 9, 30])
-def test_a_very_short_history_is_enough(name, days, make_panel, make_forecaster):
-    short = make_panel(days=days)
+def test_a_very_short_history_is_enough(name, frequency, days, make_panel, make_forecaster):
+    short = make_panel(days=days, frequency=frequency)
     assert_sound(make_forecaster(name).fit(short).predict(short, short.last_day, short.horizon), short, short.horizon)
 
 
 @FITTED_ANEW
 @pytest.mark.parametrize("absent", ["past", "known", "shared", "static"])
-def test_no_covariate_is_required(name, absent, make_panel, make_forecaster):
-    panel = make_panel(days=60, **{absent: 0})
+def test_no_covariate_is_required(name, frequency, absent, make_panel, make_forecaster):
+    panel = make_panel(days=60, frequency=frequency, **{absent: 0})
     assert_sound(make_forecaster(name).fit(panel).predict(panel, panel.last_day, panel.horizon), panel, panel.horizon)
 
 
 @FITTED_ANEW
-def test_one_series_without_any_covariate(name, make_panel, make_forecaster):
-    panel = make_panel(series=1, days=60, past=0, known=0, shared=0, static=0)
+def test_one_series_without_any_covariate(name, frequency, make_panel, make_forecaster):
+    panel = make_panel(series=1, days=60, frequency=frequency, past=0, known=0, shared=0, static=0)
     assert_sound(make_forecaster(name).fit(panel).predict(panel, panel.last_day, panel.horizon), panel, panel.horizon)
 
 
 @FITTED_ANEW
-def test_a_panel_where_nothing_was_ever_observed(name, make_panel, make_forecaster):
-    panel = make_panel(days=40)
+def test_a_panel_where_nothing_was_ever_observed(name, frequency, make_panel, make_forecaster):
+    panel = make_panel(days=40, frequency=frequency)
     empty = replace(panel, y=np.zeros_like(panel.y), observed=np.zeros_like(panel.observed))
     forecast = make_forecaster(name).fit(empty).predict(empty, empty.last_day, empty.horizon)
     assert_sound(forecast, empty, empty.horizon)
@@ -203,7 +252,7 @@ def test_a_warm_start_forecasts_too(name, fitted, panel, make_forecaster):
 
 @pytest.mark.parametrize("horizon", [0, 15])
 def test_a_horizon_beyond_the_known_future_is_refused(fitted, panel, origin, horizon):
-    with pytest.raises(ValueError, match=f"horizon of {horizon} days"):
+    with pytest.raises(ValueError, match=f"horizon of {horizon} periods"):
         fitted.predict(panel, origin, horizon)
 
 

@@ -5,13 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.models.features import LEVEL_DAYS, FeatureTable
+from pipeline.models.features import FeatureTable
 from pipeline.models.levels import Levels
 
+LEVEL = {"D": 56, "W": 13}
+"""Periods of the level, by frequency."""
+MEANS = {"D": (7, 14, 28, 112), "W": (1, 4, 13, 26)}
+RECENT = {"D": 28, "W": 8}
+SEASON = {"D": 7, "W": 52}
+SEASONS = {"D": (4, 8), "W": (1, 2)}
 
-@pytest.fixture(scope="module")
-def panel(make_panel):
-    drawn = make_panel(series=6, days=150)
+
+@pytest.fixture(scope="module", params=["D", "W"])
+def panel(request, make_panel):
+    drawn = make_panel(series=6, days=150, frequency=request.param)
     observed = drawn.observed.copy()
     observed[0, :70] = False
     observed[1, 20:60] = False
@@ -20,7 +27,7 @@ def panel(make_panel):
 
 @pytest.fixture(scope="module")
 def table(panel):
-    return FeatureTable(panel, Levels.of(panel, LEVEL_DAYS))
+    return FeatureTable(panel, Levels.of(panel, LEVEL[panel.frequency]))
 
 
 @pytest.fixture(scope="module")
@@ -33,39 +40,43 @@ def rows(panel):
 def oracle(panel, prior, s, t, h):
     """Return some features of one row, from slices."""
 
-    def seen(days):
-        first = max(t + 1 - days, 0)
+    def seen(window):
+        first = max(t + 1 - window, 0)
         return panel.y[s, first : t + 1][panel.observed[s, first : t + 1]].astype(float)
 
-    recent = seen(LEVEL_DAYS)
-    level = max((recent.sum() + 3 * prior[s]) / (len(recent) + 3), 0.02)
-    row = {"log_level": np.log(level), "lead": h, "weekday": (panel.start.weekday() + t + h) % 7}
-    for days in (7, 14, 28, 112):
-        row[f"mean_{days}"] = seen(days).mean() / level if len(seen(days)) else np.nan
-    row["deviation_28"] = seen(28).std() / level if len(seen(28)) else np.nan
-    row["sold_share_28"] = (seen(28) > 0).mean() if len(seen(28)) else np.nan
+    recent, season = RECENT[panel.frequency], SEASON[panel.frequency]
+    last = seen(LEVEL[panel.frequency])
+    level = max((last.sum() + 3 * prior[s]) / (len(last) + 3), 0.02)
+    # The panel starts on 3 January 2022: a Monday, in the year's first week.
+    row = {"log_level": np.log(level), "lead": h, "season": (t + h) % season}
+    for window in MEANS[panel.frequency]:
+        row[f"mean_{window}"] = seen(window).mean() / level if len(seen(window)) else np.nan
+    row[f"deviation_{recent}"] = seen(recent).std() / level if len(seen(recent)) else np.nan
+    row[f"sold_share_{recent}"] = (seen(recent) > 0).mean() if len(seen(recent)) else np.nan
     sales = np.flatnonzero(panel.y[s, : t + 1] > 0)
-    row["days_since_sale"] = t - sales[-1] if len(sales) else t + 1
-    row["age_days"] = panel.observed[s, : t + 1].sum()
-    weeks = [day for day in range(t + h - 7, -1, -7) if day <= t]
-    for count in (4, 8):
-        values = [panel.y[s, day] for day in weeks[:count] if panel.observed[s, day]]
-        row[f"weekday_mean_{count}"] = np.mean(values) / level if values else np.nan
-    known = bool(weeks) and panel.observed[s, weeks[0]]
-    row["weekday_last"] = panel.y[s, weeks[0]] / level if known else np.nan
+    row["since_sale"] = t - sales[-1] if len(sales) else t + 1
+    row["age"] = panel.observed[s, : t + 1].sum()
+    alike = [period for period in range(t + h - season, -1, -season) if period <= t]
+    for count in SEASONS[panel.frequency]:
+        values = [panel.y[s, period] for period in alike[:count] if panel.observed[s, period]]
+        row[f"season_mean_{count}"] = np.mean(values) / level if values else np.nan
+    known = bool(alike) and panel.observed[s, alike[0]]
+    row["season_last"] = panel.y[s, alike[0]] / level if known else np.nan
     for position, name in enumerate(panel.known_names):
         row[f"known:{name}"] = panel.known[s, t + h, position]
-        row[f"known:{name}:rise"] = row[f"known:{name}"] - panel.known[s, max(t - 27, 0) : t + 1, position].mean()
+        row[f"known:{name}:rise"] = (
+            row[f"known:{name}"] - panel.known[s, max(t + 1 - recent, 0) : t + 1, position].mean()
+        )
     for position, name in enumerate(panel.past_names):
         row[f"past:{name}"] = panel.past[s, t, position]
-        row[f"past:{name}:rise"] = row[f"past:{name}"] - panel.past[s, max(t - 27, 0) : t + 1, position].mean()
+        row[f"past:{name}:rise"] = row[f"past:{name}"] - panel.past[s, max(t + 1 - recent, 0) : t + 1, position].mean()
     for position, name in enumerate(panel.shared_names):
         row[f"shared:{name}"] = panel.shared[t + h, position]
     return row
 
 
 def test_features_equal_the_oracle(panel, table, rows):
-    prior = Levels.of(panel, LEVEL_DAYS).prior(panel)
+    prior = Levels.of(panel, LEVEL[panel.frequency]).prior(panel)
     found = table.table(*rows)
     for position, (s, t, h) in enumerate(zip(*rows, strict=True)):
         for name, value in oracle(panel, prior, s, t, h).items():
@@ -76,7 +87,8 @@ def test_features_equal_the_oracle(panel, table, rows):
 
 def test_the_effect_of_a_covariate_has_the_slope_of_demand_on_it(panel, table):
     s, t = 3, 149
-    y, known = panel.y[s].astype(float), panel.known[s, :150, 0].astype(float)
+    window = slice(0 if panel.frequency == "D" else 150 - 52, 150)
+    y, known = panel.y[s, window].astype(float), panel.known[s, window, 0].astype(float)
     slope = np.cov(known, y, bias=True)[0, 1] / known.var()
     row = table.table(np.array([s]), np.array([t]), np.array([1]))[0]
     effect = row[table.names.index("known:known_0:effect")] * np.exp(row[table.names.index("log_level")])
@@ -84,7 +96,7 @@ def test_the_effect_of_a_covariate_has_the_slope_of_demand_on_it(panel, table):
 
 
 def test_features_are_deaf_to_the_future(panel, rows):
-    levels = Levels.of(panel, LEVEL_DAYS)
+    levels = Levels.of(panel, LEVEL[panel.frequency])
     series, _, lead = rows
     origin = np.full_like(series, 99)
     y, observed, past = panel.y.copy(), panel.observed.copy(), panel.past.copy()

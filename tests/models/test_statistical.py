@@ -29,7 +29,7 @@ def test_the_naive_quantiles_are_those_of_its_past_errors(make_panel, make_forec
 
 def test_the_season_is_a_setting(make_panel, make_forecaster):
     panel = make_panel(series=2, days=60)
-    mean = make_forecaster("seasonal_naive", season_days=5).fit(panel).predict(panel, panel.last_day, 5).mean
+    mean = make_forecaster("seasonal_naive", season_periods=5).fit(panel).predict(panel, panel.last_day, 5).mean
     np.testing.assert_array_equal(mean, panel.y[:, -5:])
 
 
@@ -40,3 +40,15 @@ def test_the_naive_covers_what_it_says(make_panel, make_forecaster):
     actual = panel.y[:, -14:]
     inside = (forecast.quantiles[..., 0] <= actual) & (actual <= forecast.quantiles[..., -1])
     assert 0.75 < inside.mean() < 0.95
+
+
+def test_weeks_repeat_after_a_year(make_panel, make_forecaster):
+    panel = make_panel(series=3, days=110, frequency="W")
+    mean = make_forecaster("seasonal_naive").fit(panel).predict(panel, panel.last_day, 14).mean
+    np.testing.assert_array_equal(mean, panel.y[:, -52:-38])
+
+
+def test_a_history_shorter_than_a_season_repeats_its_last_period(make_panel, make_forecaster):
+    panel = make_panel(series=3, days=30, frequency="W")
+    mean = make_forecaster("seasonal_naive").fit(panel).predict(panel, panel.last_day, 14).mean
+    np.testing.assert_array_equal(mean, np.repeat(panel.y[:, -1:], 14, axis=1))

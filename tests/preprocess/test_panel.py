@@ -52,7 +52,7 @@ def test_series_is_observed_from_its_first_sale_on(panel: Panel) -> None:
 
 def test_planned_promotions_reach_through_the_horizon(panel: Panel) -> None:
     plan = small_market_frames()["promotions"]
-    depth = panel.known[:, :, panel.known_names.index("display")]
+    depth = panel.known[:, :, panel.known_names.index("promotion_display")]
     for row in plan.itertuples():
         first = (row.start - HISTORY_START).days
         cell = depth[list(panel.unique_id).index(f"{row.item}/all"), first : first + 7]
@@ -66,16 +66,18 @@ def test_promotions_planned_less_far_than_the_horizon_are_known_only_afterwards(
 ) -> None:
     late = preprocessed(open_cycle(small_market(plan_ahead_days=13), AS_OF, home))
     assert late.known_names == ()
-    assert late.past_names == ("price_ratio", "discount", "display")
+    assert late.past_names == ("price_ratio", "discount", "promotion_display")
     assert late.past[:, :, 2].any()
 
 
 def test_price_is_compared_with_its_own_past_only(panel: Panel) -> None:
+    """The small market's prices are planned further than its horizon, so they are known through it."""
     prices = small_market_frames()["prices"]
-    mine = prices[(prices["item"] == "SKU07") & (prices["date"] <= AS_OF)].set_index("date")["price"]
+    reached = AS_OF + timedelta(days=14)
+    mine = prices[(prices["item"] == "SKU07") & (prices["date"] <= reached)].set_index("date")["price"]
     expected = np.log(mine / mine.rolling(56, min_periods=1).mean())
     row = list(panel.unique_id).index("SKU07/all")
-    found = panel.past[row, :, panel.past_names.index("price_ratio")]
+    found = panel.known[row, :, panel.known_names.index("price_ratio")]
     np.testing.assert_allclose(found, expected.to_numpy(), atol=1e-5)
 
 
@@ -83,11 +85,11 @@ def test_weekday_and_holiday_flags_are_those_of_the_calendar(panel: Panel) -> No
     days = pd.date_range(HISTORY_START, AS_OF + timedelta(days=14))
     weekday = panel.shared[:, :7].argmax(axis=1)
     np.testing.assert_array_equal(weekday, days.day_of_week)
-    holiday = panel.shared[:, panel.shared_names.index("holiday")].astype(bool)
+    holiday = panel.shared[:, panel.shared_names.index("public_holiday")].astype(bool)
     found = set(days[holiday].date)
     assert date(2021, 4, 2) in found
     assert date(2021, 4, 13) not in found
-    before = panel.shared[:, panel.shared_names.index("before_holiday")]
+    before = panel.shared[:, panel.shared_names.index("before_public_holiday")]
     assert before[(date(2021, 4, 1) - HISTORY_START).days] == pytest.approx(13 / 14)
 
 
@@ -124,10 +126,10 @@ def test_shapes_that_disagree_are_refused(panel: Panel) -> None:
 def test_panel_is_deaf_to_everything_after_its_day(small_market: MarketWriter, home: Home) -> None:
     file = small_market()
     honest = preprocessed(open_cycle(file, AS_OF, home)).fingerprint()
-    for feed, day in (("sales", "date"), ("prices", "date")):
+    for feed, last in (("sales", AS_OF), ("prices", AS_OF + timedelta(days=21))):  # prices are planned so far ahead
         path = next(file.parent.glob(f"{feed}.*"))
         frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-        after = pd.to_datetime(frame[day]).dt.date > AS_OF
+        after = pd.to_datetime(frame["date"]).dt.date > last
         frame.loc[after, frame.select_dtypes("number").columns] = 777
         frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path, index=False)
     elsewhere = Home(home.path.with_name("elsewhere"))

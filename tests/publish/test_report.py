@@ -34,7 +34,7 @@ VOID = {"meta", "link"}
 def night(tmp_path_factory: pytest.TempPathFactory) -> Cycle:
     """Return a published cycle of the small market, with two candidates and an evil catalogue."""
     folder = tmp_path_factory.mktemp("night")
-    candidates = {"naive": {"model": "seasonal_naive"}, "two": {"model": "seasonal_naive", "season_days": 14}}
+    candidates = {"naive": {"model": "seasonal_naive"}, "two": {"model": "seasonal_naive", "season_periods": 14}}
     file = write_small_market(folder / "market", candidates=candidates, about="Sells <i>things</i>")
     catalogue = folder / "market" / "catalogue.parquet"
     pd.read_parquet(catalogue).assign(title=EVIL).to_parquet(catalogue, index=False)
@@ -160,11 +160,11 @@ def test_the_comparison_is_of_the_same_series_and_as_many_days(night: Cycle, con
     forecasts = night.lake.read("forecasts", cycle=AS_OF).to_pandas()
     sold = night.lake.as_of("sales", ("item", "location", "date"), AS_OF).to_pandas()
     sold = sold[(sold["item"] + "/" + sold["location"]).isin(forecasts["unique_id"])]
-    assert [period.days for period in content.periods] == [7, 14]
+    assert [period.length for period in content.periods] == [7, 14]
     for period in content.periods:
-        past = sold[pd.to_datetime(sold["date"]) > pd.Timestamp(AS_OF - timedelta(days=period.days))]
+        past = sold[pd.to_datetime(sold["date"]) > pd.Timestamp(AS_OF - timedelta(days=period.length))]
         assert period.behind == pytest.approx(past["units"].sum())
-        assert period.ahead == pytest.approx(forecasts.loc[forecasts["lead"] <= period.days, "mean"].sum(), rel=1e-5)
+        assert period.ahead == pytest.approx(forecasts.loc[forecasts["lead"] <= period.length, "mean"].sum(), rel=1e-5)
         assert period.share == pytest.approx(period.ahead / period.behind - 1)
 
 
@@ -219,7 +219,7 @@ def test_a_bare_market_has_a_page_too(bare_night: Cycle) -> None:
     page = Path(run(bare_night).file).read_text(encoding="utf-8")
     text = _Outline(page).text
     assert "is this market’s only candidate" in text
-    assert "Not connected in this market: prices, promotions, catalogue, calendar." in text
+    assert "Not connected in this market: behaviour, stock, prices, promotions, catalogue, market, calendar." in text
     assert "3 of 3" in text
     assert "promotion (height" not in text
     assert "public holiday" not in text
@@ -263,7 +263,7 @@ def test_a_single_day_ahead_can_be_seen() -> None:
     fan = Fan(days[-1:] + 1, np.array([3.0]), np.linspace(1, 5, 9)[None])
     history = History(days, np.arange(10.0))
     mover = Mover("a/all", "A", "", Period(1, 3, 2), history, fan, np.zeros(11), 1)
-    drawn = charts.mover_fan(mover, has_promotions=False)
+    drawn = charts.mover_fan(mover, axis=charts.Axis(1), has_promotions=False)
     median = re.search(r'd="M ([\d.]+) [\d.]+ L ([\d.]+) [\d.]+ ?"[^>]*stroke: var\(--forecast\)', drawn)
     assert median is not None
     assert float(median[2]) > float(median[1]) + 1
@@ -272,7 +272,7 @@ def test_a_single_day_ahead_can_be_seen() -> None:
 def test_charts_carry_no_colour_font_or_size_of_their_own() -> None:
     days = np.datetime64("2021-07-01") + np.arange(14)
     part = OriginTotal(days[0].item(), History(days, np.full(14, np.nan)), np.full(14, np.nan))
-    drawn = charts.origin_total(part, 1).narrow
+    drawn = charts.origin_total(part, 1, charts.Axis(1)).narrow
     assert part.error is None
     assert drawn.startswith('<svg viewBox="0 0 344 168"')
     assert not re.search(r"#[0-9a-f]{6}|font-family|xmlns|<metadata", drawn)

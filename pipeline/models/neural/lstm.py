@@ -17,7 +17,8 @@ from pipeline.models.counts import CountSpread
 from pipeline.models.levels import Levels
 from pipeline.models.neural import runtime
 from pipeline.models.neural.training import Plan, learn
-from pipeline.models.neural.windows import LEVEL_DAYS, Standard, Windows, WindowShape
+from pipeline.models.neural.windows import Standard, Windows, WindowShape
+from pipeline.models.rhythm import rhythm_of
 from pipeline.preprocess.panel import Panel
 
 __all__ = ["LSTM"]
@@ -33,19 +34,29 @@ class _Architecture(NamedTuple):
     """What of a panel decides a network's shapes."""
 
     horizon: int
+    context: int
+    """Periods that the encoder sees."""
+    step: int
+    """Periods that it reads at once."""
     past: tuple[str, ...]
     known: tuple[str, ...]
     shared: tuple[str, ...]
 
+    @property
+    def covariates(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the covariates of the past, those known ahead, and those that all series share."""
+        return self.past, self.known, self.shared
+
 
 class LSTM(Forecaster):
-    """An LSTM reads the context several days a step; a dense decoder gives all quantiles of every lead in one pass.
+    """An LSTM reads the context several periods a step; a dense decoder gives all quantiles of every lead in one pass.
 
     The encoder sees scaled demand, whether it was observed, past and known covariates; the decoder sees the encoded
-    past, the item's level and static embeddings, and for each lead its known covariates, the same weekday's recent
-    demand and a shift of its own. Quantiles are a first one plus positive increments, cut at zero, and whole numbers
-    where all demand is. (Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997; direct
-    multi-horizon quantiles: Wen et al., A Multi-Horizon Quantile Recurrent Forecaster, 2017, arXiv:1711.11053.)
+    past, the item's level and static embeddings, and for each lead its known covariates, recent demand at the same
+    place in the season and a shift of its own. Quantiles are a first one plus positive increments, cut at zero, and
+    whole numbers where all demand is. (Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 9(8),
+    1997; direct multi-horizon quantiles: Wen et al., A Multi-Horizon Quantile Recurrent Forecaster, 2017,
+    arXiv:1711.11053.)
     """
 
     name: ClassVar[str] = "lstm"
@@ -63,13 +74,13 @@ class LSTM(Forecaster):
     def fit(self, panel: Panel, *, warm_start: Self | None = None, progress: Progress | None = None) -> Self:
         """Learn until a held-out tail is forecast no better, then from the tail as well.
 
-        A history of a few days leaves the network unlearnt: forecasts are the items' levels with a count spread then.
+        A history of few periods leaves the network unlearnt: forecasts are the items' levels with a count spread then.
         A warm start of the same horizon and covariates lends its weights, label codes and covariate moments.
         """
         runtime.prepare(self.seed)
-        self._architecture = _Architecture(panel.horizon, panel.past_names, panel.known_names, panel.shared_names)
+        self._architecture = self._architecture_for(panel)
         teacher = warm_start if warm_start and warm_start._architecture == self._architecture else None  # noqa: SLF001
-        self._levels = Levels.of(panel, LEVEL_DAYS, teacher._levels.codes if teacher else None)  # noqa: SLF001
+        self._levels = Levels.of(panel, rhythm_of(panel).level, teacher._levels.codes if teacher else None)  # noqa: SLF001
         self._standard = teacher._standard if teacher else Standard.of(panel)  # noqa: SLF001
         self._spread = CountSpread.unmeasured(panel.unique_id)
         self._whole = bool((panel.y == np.round(panel.y)).all())
@@ -81,11 +92,11 @@ class LSTM(Forecaster):
 
     def _predict(self, panel: Panel, horizon: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         if horizon > self._architecture.horizon:
-            msg = f"this network forecasts {self._architecture.horizon} days, not {horizon}; fit it on such a panel"
+            msg = f"this network forecasts {self._architecture.horizon} periods, not {horizon}; fit it on such a panel"
             raise ValueError(msg)
         windows = self._windows(panel)
-        size, days = panel.y.shape
-        series, origin = np.arange(size), np.full(size, days - 1)
+        size, periods = panel.y.shape
+        series, origin = np.arange(size), np.full(size, periods - 1)
         level = windows.level(series, origin)[:, None]
         if not self._learnt:
             mean = np.repeat(level, horizon, axis=1)
@@ -110,8 +121,8 @@ class LSTM(Forecaster):
 
     def _restore(self, folder: Path) -> None:
         state = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
-        horizon, *names = state["architecture"].values()
-        self._architecture = _Architecture(horizon, *(tuple(group) for group in names))
+        horizon, context, step, *names = state["architecture"].values()
+        self._architecture = _Architecture(horizon, context, step, *(tuple(group) for group in names))
         self._levels = Levels.from_json(state["levels"])
         self._standard = Standard({name: (mean, spread) for name, (mean, spread) in state["standard"].items()})
         self._spread = CountSpread.from_json(state["spread"])
@@ -123,15 +134,18 @@ class LSTM(Forecaster):
     def _windows(self, panel: Panel) -> Windows:
         architecture = self._architecture
         found = (panel.past_names, panel.known_names, panel.shared_names)
-        if found != architecture[1:]:
-            msg = f"this network was fitted with the covariates {architecture[1:]}, not {found}; fit it on such a panel"
+        if found != architecture.covariates:
+            fitted = architecture.covariates
+            msg = f"this network was fitted with the covariates {fitted}, not {found}; fit it on such a panel"
             raise ValueError(msg)
-        return Windows(panel, self._levels, self._standard, WindowShape(self._context, architecture.horizon))
+        return Windows(panel, self._levels, self._standard, WindowShape(architecture.context, architecture.horizon))
 
-    @property
-    def _context(self) -> int:
-        """Days of context: the settings', rounded up to whole steps."""
-        return math.ceil(self.settings.context_days / self.settings.days_per_step) * self.settings.days_per_step
+    def _architecture_for(self, panel: Panel) -> _Architecture:
+        """Return what the settings and a panel ask for; the context is rounded up to whole steps."""
+        rhythm = rhythm_of(panel)
+        step = self.settings.periods_per_step or rhythm.step
+        context = math.ceil((self.settings.context_periods or rhythm.context) / step) * step
+        return _Architecture(panel.horizon, context, step, panel.past_names, panel.known_names, panel.shared_names)
 
     def _plan(self) -> Plan:
         chosen = self.settings
@@ -150,11 +164,11 @@ class LSTM(Forecaster):
         architecture, units = self._architecture, self.settings.units
         known = len(architecture.known) + len(architecture.shared)
         static_sizes = self._levels.codes.sizes
-        context = keras.Input((self._context, 2 + len(architecture.past) + known), name="context")
+        context = keras.Input((architecture.context, 2 + len(architecture.past) + known), name="context")
         future = keras.Input((architecture.horizon, known + 2), name="future")
         static = keras.Input((len(static_sizes),), dtype="int32", name="static")
         level = keras.Input((1,), name="level")
-        steps = layers.Reshape((-1, self.settings.days_per_step * context.shape[-1]))(context)
+        steps = layers.Reshape((-1, architecture.step * context.shape[-1]))(context)
         encoded = layers.Concatenate()([layers.LSTM(units)(steps), level, *_embedded(static, static_sizes)])
         encoded = layers.Dense(units)(layers.Dropout(self.settings.dropout)(encoded))
         decoded = layers.Dense(units)(future) + layers.Reshape((1, units))(encoded)

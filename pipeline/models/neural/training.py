@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.models.base import QUANTILES, Progress
 from pipeline.models.neural.losses import masked_pinball
 from pipeline.models.neural.windows import Inputs, Sampler, Windows
+from pipeline.models.rhythm import rhythm_of
 
 __all__ = ["Plan", "learn"]
 
@@ -23,9 +24,6 @@ _WEIGHT_DECAY = 1e-4
 _CLIP_NORM = 1.0
 _SHORT_HISTORY_SHARE = 4
 """At most a fourth of a short history is held out."""
-_WARM_UP_DAYS = 28
-"""Days of history that a training window has at least, where there are enough."""
-
 Batch = tuple[Inputs, NDArray[np.float32]]
 
 
@@ -47,13 +45,13 @@ class Plan:
 def learn(network: keras.Model, windows: Windows, plan: Plan, progress: Progress | None) -> bool:
     """Train the network on its windows; return False, leaving it as it is, where the history is too short.
 
-    The last days are held out as long as epochs are compared; the best epoch's weights then learn from all days for a
+    The last periods are held out as long as epochs are compared; the best epoch's weights then learn from all for a
     few steps at the lowest rate.
     """
-    days = windows.panel.y.shape[1]
-    tail = min(windows.shape.horizon, days // _SHORT_HISTORY_SHARE)
-    first = min(_WARM_UP_DAYS, days // 2) - 1
-    last = days - 1
+    periods = windows.panel.y.shape[1]
+    tail = min(windows.shape.horizon, periods // _SHORT_HISTORY_SHARE)
+    first = min(rhythm_of(windows.panel).warm_up, periods // 2) - 1
+    last = periods - 1
     if first < 0 or not tail or first >= last - tail:
         return False
     optimizer = keras.optimizers.AdamW(weight_decay=_WEIGHT_DECAY, clipnorm=_CLIP_NORM)

@@ -8,14 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.levels import Levels, trailing_sums
+from pipeline.models.rhythm import rhythm_of
 from pipeline.preprocess.panel import Panel
 
-__all__ = ["LEVEL_DAYS", "Sampler", "Standard", "WindowShape", "Windows"]
+__all__ = ["Sampler", "Standard", "WindowShape", "Windows"]
 
-LEVEL_DAYS = 56
-"""Trailing days of the level by which demand is divided."""
-
-_WEEK = 7
 _LEAST_SPREAD = 1e-3
 
 Inputs = dict[str, NDArray[Any]]
@@ -24,7 +21,7 @@ Rows = NDArray[np.intp]
 
 
 class WindowShape(NamedTuple):
-    """How far a window reaches back and ahead, in days."""
+    """How far a window reaches back and ahead, in periods."""
 
     context: int
     horizon: int
@@ -40,11 +37,11 @@ class Standard:
     @classmethod
     def of(cls, panel: Panel) -> Self:
         """Return the moments of the panel's covariates over its history."""
-        days = panel.y.shape[1]
+        periods = panel.y.shape[1]
         arrays = (
             (panel.past_names, panel.past),
-            (panel.known_names, panel.known[:, :days]),
-            (panel.shared_names, panel.shared[:days]),
+            (panel.known_names, panel.known[:, :periods]),
+            (panel.shared_names, panel.shared[:periods]),
         )
         return cls({name: _moments(values[..., i]) for names, values in arrays for i, name in enumerate(names)})
 
@@ -75,6 +72,7 @@ class Windows:
     def __init__(self, panel: Panel, levels: Levels, standard: Standard, shape: WindowShape) -> None:
         self.panel = panel
         self.shape = shape
+        self._rhythm = rhythm_of(panel)
         self._standard = standard
         self._prior = levels.prior(panel)
         self._static = levels.codes.encode(panel)
@@ -82,53 +80,54 @@ class Windows:
 
     def level(self, series: Rows, origin: Rows) -> NDArray[np.float64]:
         """Return the items' levels on their origins `[B]`."""
-        first = np.maximum(origin + 1 - LEVEL_DAYS, 0)
-        units, days = (total[series, origin + 1] - total[series, first] for total in (self._units, self._observed))
-        return Levels.shrunk(units, days, self._prior[series])
+        first = np.maximum(origin + 1 - self._rhythm.level, 0)
+        units, periods = (total[series, origin + 1] - total[series, first] for total in (self._units, self._observed))
+        return Levels.shrunk(units, periods, self._prior[series])
 
     def inputs(self, series: Rows, origin: Rows) -> Inputs:
-        """Return what the network may see on the origins; days before the history are all 0."""
+        """Return what the network may see on the origins; periods before the history are all 0."""
         level = self.level(series, origin)
-        day = origin[:, None] + np.arange(1 - self.shape.context, 1)
-        there = np.maximum(day, 0)
-        seen = self.panel.observed[series[:, None], there] & (day >= 0)
+        period = origin[:, None] + np.arange(1 - self.shape.context, 1)
+        there = np.maximum(period, 0)
+        seen = self.panel.observed[series[:, None], there] & (period >= 0)
         demand = np.where(seen, self.panel.y[series[:, None], there], 0.0) / level[:, None]
         past = self._standard.apply(self.panel.past[series[:, None], there], self.panel.past_names)
         context = (np.log1p(demand)[..., None], seen[..., None], past, *self._known(series, there))
         ahead = np.minimum(origin[:, None] + np.arange(1, self.shape.horizon + 1), self.panel.shared.shape[0] - 1)
-        future = (*self._known(series, ahead), self._same_weekday(demand, seen))
+        future = (*self._known(series, ahead), self._same_season(demand, seen))
         return {
-            "context": np.concatenate(context, axis=-1, dtype=np.float32) * (day >= 0)[..., None],
+            "context": np.concatenate(context, axis=-1, dtype=np.float32) * (period >= 0)[..., None],
             "future": np.concatenate(future, axis=-1, dtype=np.float32),
             "static": self._static[series],
             "level": np.log(level)[:, None].astype(np.float32),
         }
 
-    def targets(self, series: Rows, origin: Rows, last_day: int) -> NDArray[np.float32]:
+    def targets(self, series: Rows, origin: Rows, last: int) -> NDArray[np.float32]:
         """Return demand relative to the level, and its weight in the loss `[B, H, 2]`.
 
-        Days that are not observed or come after the last day weigh nothing; fast sellers weigh more, as in the score.
+        Periods not observed or after the last one weigh nothing; fast sellers weigh more, as in the score.
         """
-        day = origin[:, None] + np.arange(1, self.shape.horizon + 1)
-        there = np.minimum(day, self.panel.y.shape[1] - 1)
+        period = origin[:, None] + np.arange(1, self.shape.horizon + 1)
+        there = np.minimum(period, self.panel.y.shape[1] - 1)
         level = self.level(series, origin)[:, None]
-        counts = self.panel.observed[series[:, None], there] & (day <= last_day)
+        counts = self.panel.observed[series[:, None], there] & (period <= last)
         demand = self.panel.y[series[:, None], there] / level
         return np.stack([demand, counts * np.sqrt(level)], axis=-1).astype(np.float32)
 
-    def _known(self, series: Rows, day: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the series' own and the shared covariates of days `[B, N]`, each `[B, N, K]`."""
-        own = self._standard.apply(self.panel.known[series[:, None], day], self.panel.known_names)
-        return own, self._standard.apply(self.panel.shared[day], self.panel.shared_names)
+    def _known(self, series: Rows, period: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the series' own and the shared covariates of periods `[B, N]`, each `[B, N, K]`."""
+        own = self._standard.apply(self.panel.known[series[:, None], period], self.panel.known_names)
+        return own, self._standard.apply(self.panel.shared[period], self.panel.shared_names)
 
-    def _same_weekday(self, demand: NDArray[np.floating], seen: NDArray[np.bool_]) -> NDArray[np.floating]:
-        """Return the mean and the last of the context's demand on each lead's weekday, as logs `[B, H, 2]`.
+    def _same_season(self, demand: NDArray[np.floating], seen: NDArray[np.bool_]) -> NDArray[np.floating]:
+        """Return the mean and the last of the context's demand at each lead's place in the season, as logs `[B, H, 2]`.
 
-        The mean counts one day at the item's level, so that a context without that weekday gives 1.
+        The mean counts one period at the item's level, so that a context without that place gives 1.
         """
         lead = np.arange(1, self.shape.horizon + 1)
-        newest = self.shape.context - 1 + lead - _WEEK * -(-lead // _WEEK)
-        place = newest[:, None] - _WEEK * np.arange(max(self.shape.context // _WEEK, 1))
+        season = self._rhythm.season
+        newest = self.shape.context - 1 + lead - season * -(-lead // season)
+        place = newest[:, None] - season * np.arange(max(self.shape.context // season, 1))
         there = np.maximum(place, 0)
         counts = seen[:, there] & (place >= 0)
         units = np.where(counts, demand[:, there], 0.0)
@@ -142,9 +141,9 @@ class Sampler:
 
     windows: Windows
     origins: range
-    """Days on which a window may end."""
-    last_day: int
-    """Targets after this day weigh nothing."""
+    """Periods with which a window may end."""
+    last: int
+    """Targets after this period weigh nothing."""
     batch_size: int
     seed: int
 
@@ -153,7 +152,7 @@ class Sampler:
         rng = np.random.default_rng((self.seed, epoch, step))
         series = rng.integers(self.windows.panel.y.shape[0], size=self.batch_size)
         origin = rng.integers(self.origins.start, self.origins.stop, size=self.batch_size)
-        return self.windows.inputs(series, origin), self.windows.targets(series, origin, self.last_day)
+        return self.windows.inputs(series, origin), self.windows.targets(series, origin, self.last)
 
 
 def _moments(values: NDArray[np.floating]) -> tuple[float, float]:

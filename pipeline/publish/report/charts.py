@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.publish.report.content import Fan, History, Mover, OriginTotal, Reliability
 
-__all__ = ["Chart", "Line", "error_by_lead", "mover_fan", "origin_total", "reliability", "total"]
+__all__ = ["Axis", "Chart", "Line", "error_by_lead", "mover_fan", "origin_total", "reliability", "total"]
 
 _INKS = ("ink", "muted", "grid", "paper", "forecast", "fan-wide", "fan-middle", "fan-narrow", "promotion", "holiday")
 _HUES = tuple(f"hue-{number}" for number in range(5))
@@ -33,6 +33,23 @@ _PROMOTION_SHARE = 0.13
 """Height of the promotions' strip below the zero line, as a share of what is above it."""
 _FANS = ((0, -1, "fan-wide"), (1, -2, "fan-middle"), (2, -3, "fan-narrow"))
 """Positions of lower and upper quantile, and the tint between them: 80 %, 60 % and 40 % of outcomes."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What the horizontal axis counts: days or weeks."""
+
+    period_days: int
+
+    @property
+    def name(self) -> str:
+        """The word for one period."""
+        return "day" if self.period_days == 1 else "week"
+
+    @property
+    def half(self) -> np.timedelta64:
+        """Half a period."""
+        return np.timedelta64(12 * self.period_days, "h")
 
 
 @dataclass(frozen=True)
@@ -66,42 +83,42 @@ class Line:
         return cls(name, colour, dashes, 2.4 if winner else 1.4, values)
 
 
-def total(history: History, mean: Fan, holidays: NDArray[np.datetime64]) -> Chart:
-    """Draw the market's daily total: what was sold, then the sum of the forecast means."""
+def total(history: History, mean: Fan, holidays: NDArray[np.datetime64], axis: Axis) -> Chart:
+    """Draw the market's total by period: what was sold, then the sum of the forecast means."""
 
     def draw(size: tuple[int, int]) -> Markup:
         with _plot("total", size) as (axes, svg):
             for day in holidays:
                 axes.axvline(day, color=_ink("holiday"), linewidth=1, dashes=(1, 2))
             axes.plot(history.days, history.units, color=_ink("ink"), linewidth=1.4)
-            axes.plot(*_drawable(mean.days, mean.mean), color=_ink("forecast"), linewidth=2)
-            _as_of(axes, history.days[-1])
-            _days(axes, history.days[0], mean.days[-1], size)
-            _units(axes, "units a day")
+            axes.plot(*_drawable(mean.days, mean.mean, axis), color=_ink("forecast"), linewidth=2)
+            _as_of(axes, history.days[-1], axis)
+            _days(axes, history.days[0], mean.days[-1], size, axis)
+            _units(axes, f"units a {axis.name}")
         return svg()
 
     return Chart(draw(_WIDE), draw(_NARROW))
 
 
-def mover_fan(mover: Mover, *, has_promotions: bool) -> Markup:
+def mover_fan(mover: Mover, *, axis: Axis, has_promotions: bool) -> Markup:
     """Draw one series: history, the fan of its forecast, and a strip below for promotions where the market has any."""
     with _plot(mover.unique_id, _SMALL) as (axes, svg):
         for low, high, tint in _FANS:
             lower, upper = mover.fan.quantiles[:, low], mover.fan.quantiles[:, high]
-            days, lower = _drawable(mover.fan.days, lower)
-            axes.fill_between(days, lower, _drawable(mover.fan.days, upper)[1], color=_ink(tint), linewidth=0)
+            days, lower = _drawable(mover.fan.days, lower, axis)
+            axes.fill_between(days, lower, _drawable(mover.fan.days, upper, axis)[1], color=_ink(tint), linewidth=0)
         median = mover.fan.quantiles[:, mover.fan.quantiles.shape[1] // 2]
         axes.plot(mover.history.days, mover.history.units, color=_ink("ink"), linewidth=1)
-        axes.plot(*_drawable(mover.fan.days, median), color=_ink("forecast"), linewidth=1.8)
-        _as_of(axes, mover.history.days[-1])
-        _days(axes, mover.history.days[0], mover.fan.days[-1], _SMALL)
-        _units(axes, "units a day")
+        axes.plot(*_drawable(mover.fan.days, median, axis), color=_ink("forecast"), linewidth=1.8)
+        _as_of(axes, mover.history.days[-1], axis)
+        _days(axes, mover.history.days[0], mover.fan.days[-1], _SMALL, axis)
+        _units(axes, f"units a {axis.name}")
         if has_promotions:
-            _promotions(axes, np.concatenate([mover.history.days, mover.fan.days]), mover.promotions)
+            _promotions(axes, np.concatenate([mover.history.days, mover.fan.days]), mover.promotions, axis)
     return svg()
 
 
-def error_by_lead(lines: Sequence[Line]) -> Chart:
+def error_by_lead(lines: Sequence[Line], axis: Axis) -> Chart:
     """Draw each candidate's weighted quantile loss by lead."""
 
     def draw(size: tuple[int, int]) -> Markup:
@@ -111,8 +128,8 @@ def error_by_lead(lines: Sequence[Line]) -> Chart:
                 style: dict[str, Any] = {"dashes": line.dashes} if line.dashes else {}
                 axes.plot(leads, line.values, color=_ink(line.colour), linewidth=line.width, **style)
             axes.set_xlim(0.5, len(lines[0].values) + 0.5)
-            axes.set_xticks(_leads(len(lines[0].values)))
-            axes.set_xlabel("lead: days ahead of the origin")
+            axes.set_xticks(_leads(len(lines[0].values), axis))
+            axes.set_xlabel(f"lead: {axis.name}s ahead of the origin")
             _title(axes, "weighted quantile loss")
         return svg()
 
@@ -139,15 +156,15 @@ def reliability(found: Reliability) -> Chart:
     return Chart(draw(_SQUARE), draw(_NARROW))
 
 
-def origin_total(found: OriginTotal, top: float) -> Chart:
+def origin_total(found: OriginTotal, top: float, axis: Axis) -> Chart:
     """Draw the total's forecast from one origin beside what came, on a scale that all origins share."""
 
     def draw(size: tuple[int, int]) -> Markup:
         with _plot(f"origin {found.origin}", size) as (axes, svg):
-            axes.plot(*_drawable(found.actual.days, found.actual.units), color=_ink("ink"), linewidth=1.4)
-            axes.plot(*_drawable(found.actual.days, found.mean), color=_ink("forecast"), linewidth=2)
-            _days(axes, found.actual.days[0], found.actual.days[-1], size)
-            _units(axes, "units a day", top)
+            axes.plot(*_drawable(found.actual.days, found.actual.units, axis), color=_ink("ink"), linewidth=1.4)
+            axes.plot(*_drawable(found.actual.days, found.mean, axis), color=_ink("forecast"), linewidth=2)
+            _days(axes, found.actual.days[0], found.actual.days[-1], size, axis)
+            _units(axes, f"units a {axis.name}", top)
         return svg()
 
     return Chart(draw(_HALF), draw(_SMALL))
@@ -239,16 +256,15 @@ def _short_number(value: float, _position: int | None = None) -> str:
     return f"{value / 1e3:g}k" if abs(value) >= 1e4 else f"{value:,g}"  # noqa: PLR2004
 
 
-def _leads(horizon: int) -> list[int]:
-    """Return leads to mark: the first and every whole week, or fewer where there are many weeks."""
-    step = 7 * -(-horizon // 70)
+def _leads(horizon: int, axis: Axis) -> list[int]:
+    """Return leads to mark: the first and every whole week or fourth week, or fewer where there are many."""
+    step = (7 if axis.period_days == 1 else 4) * -(-horizon // 70)
     return [1, *range(step, horizon + 1, step)]
 
 
-def _days(axes: Any, first: np.datetime64, last: np.datetime64, size: tuple[int, int]) -> None:  # noqa: ANN401
-    """Mark the days axis on Mondays, as often as the width bears."""
-    half = np.timedelta64(12, "h")
-    axes.set_xlim(first - half, last + half)
+def _days(axes: Any, first: np.datetime64, last: np.datetime64, size: tuple[int, int], axis: Axis) -> None:  # noqa: ANN401
+    """Mark the axis on Mondays, as often as the width bears."""
+    axes.set_xlim(first - axis.half, last + axis.half)
     days = np.arange(first, last + 1)
     mondays = days[(days.astype(np.int64) + 3) % 7 == 0]
     room = max(1, (size[0] - 64) // 56)
@@ -260,27 +276,26 @@ def _short_day(day: date) -> str:
     return f"{day.day} {day:%b}"
 
 
-def _as_of(axes: Any, day: np.datetime64) -> None:  # noqa: ANN401
-    axes.axvline(day + np.timedelta64(12, "h"), color=_ink("muted"), linewidth=1)
+def _as_of(axes: Any, last: np.datetime64, axis: Axis) -> None:  # noqa: ANN401
+    axes.axvline(last + axis.half, color=_ink("muted"), linewidth=1)
 
 
-def _promotions(axes: Any, days: NDArray[np.datetime64], depth: NDArray[np.floating]) -> None:  # noqa: ANN401
+def _promotions(axes: Any, days: NDArray[np.datetime64], depth: NDArray[np.floating], axis: Axis) -> None:  # noqa: ANN401
     """Draw the depth of promotions as bars in a strip below the zero line, where no demand can hide them."""
     top = axes.get_ylim()[1]
     floor = -_PROMOTION_SHARE * top
-    edges = np.concatenate([days, days[-1:] + 1]) - np.timedelta64(12, "h")
+    edges = np.concatenate([days, days[-1:] + axis.period_days]) - axis.half
     axes.stairs(floor * (1 - depth), edges, baseline=floor, fill=True, color=_ink("promotion"), linewidth=0)
     axes.set_ylim(floor, top)
 
 
 def _drawable(
-    days: NDArray[np.datetime64], values: NDArray[np.floating]
+    days: NDArray[np.datetime64], values: NDArray[np.floating], axis: Axis
 ) -> tuple[NDArray[np.datetime64], NDArray[np.floating]]:
-    """Return a line's points; a single day becomes a stroke as wide as the day, since a point draws no line."""
+    """Return a line's points; a single period becomes a stroke as wide as it is, since a point draws no line."""
     if len(days) > 1:
         return days, values
-    half = np.timedelta64(12, "h")
-    return np.concatenate([days - half, days + half]), np.repeat(values, 2)
+    return np.concatenate([days - axis.half, days + axis.half]), np.repeat(values, 2)
 
 
 def _inline(svg: str) -> Markup:

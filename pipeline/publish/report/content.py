@@ -35,10 +35,10 @@ __all__ = [
     "gather",
 ]
 
-HISTORY_DAYS = 84
-"""How much of the past a chart shows: twelve weeks."""
-PERIODS_DAYS = (7, 28)
-"""Whole weeks, so that every weekday weighs the same before and after."""
+SHOWN_HISTORY = {"D": 84, "W": 78}
+"""How much of the past a chart shows, by frequency: twelve weeks, or a year and a half."""
+COMPARED = {"D": (7, 28), "W": (4, 13)}
+"""How many periods are compared with as many just past: whole weeks, so that every weekday weighs the same."""
 MOVERS_EACH_WAY = 6
 
 Days = NDArray[np.datetime64]
@@ -47,9 +47,10 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Period:
-    """Units forecast for the next days against units sold in as many days just past."""
+    """Units forecast for the next periods against units sold in as many periods just past."""
 
-    days: int
+    length: int
+    """How many days or weeks."""
     ahead: float
     behind: float
 
@@ -66,20 +67,20 @@ class Period:
 
 @dataclass(frozen=True)
 class History:
-    """What came, by day."""
+    """What came, by period."""
 
     days: Days
-    """`[T]`"""
+    """First day of each period `[T]`."""
     units: Floats
     """NaN where not observed `[T]`."""
 
 
 @dataclass(frozen=True)
 class Fan:
-    """What is forecast, by day."""
+    """What is forecast, by period."""
 
     days: Days
-    """`[H]`"""
+    """First day of each period `[H]`."""
     mean: Floats
     """`[H]`"""
     quantiles: Floats
@@ -98,9 +99,9 @@ class Mover:
     history: History
     fan: Fan
     promotions: Floats
-    """Depth of the deepest promotion on each day of history and forecast, 0 to 1 `[T + H]`."""
-    observed_days: int
-    """How many of the period's past days are known."""
+    """Depth of the deepest promotion in each period of history and forecast, 0 to 1 `[T + H]`."""
+    observed_periods: int
+    """How many of the periods just past are known."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often actuals fell below the winner's quantiles, over all origins, series and days."""
+    """How often actuals fell below the winner's quantiles, over all origins, series and periods."""
 
     levels: tuple[float, ...]
     below: tuple[float, ...]
@@ -179,8 +180,8 @@ class Content:
     """Of the forecasts."""
     last_day: date
     periods: tuple[Period, ...]
-    unknown_days: int
-    """How many days of the longest period just past nothing is known of."""
+    unknown_periods: int
+    """How many of the longest span of periods just past nothing is known of."""
     total: History
     total_mean: Fan
     holidays: Days
@@ -207,25 +208,25 @@ def gather(cycle: Cycle) -> Content:
     night = summarise(cycle)
     champion = cycle.lake.read("champions", cycle=cycle.as_of).to_pylist()[0]
     origins, reliability = _backtest(cycle, night.winner)
-    ahead = np.datetime64(cycle.as_of, "D") + np.arange(1, panel.horizon + 1)
+    ahead = _periods_after(panel.last_day, panel.horizon, panel.period_days)
     risers, fallers = _movers(cycle, panel, mean, quantiles)
     whole = Fan(ahead, mean.sum(axis=0), np.empty((panel.horizon, 0)))
-    periods = tuple(_period(panel, mean, days) for days in _period_days(panel))
+    periods = tuple(_period(panel, mean, length) for length in _lengths(panel))
     observed = np.any(panel.observed, axis=0)
     return Content(
         market=cycle.market,
         night=night,
         previous=champion["previous"],
         first_day=ahead[0].item(),
-        last_day=ahead[-1].item(),
+        last_day=(ahead[-1] + panel.period_days - 1).item(),
         periods=periods,
-        unknown_days=int((~observed[-periods[-1].days :]).sum()),
+        unknown_periods=int((~observed[-periods[-1].length :]).sum()),
         total=_recent(panel, np.where(observed, panel.y.sum(axis=0, dtype=np.float64), np.nan)),
         total_mean=whole,
         holidays=_holidays(panel),
         risers=risers,
         fallers=fallers,
-        has_promotions=bool(panel.known_names),
+        has_promotions=bool(_promotions_among(panel.known_names)),
         scores=_scores(cycle, night),
         reliability=reliability,
         origins=origins,
@@ -250,59 +251,70 @@ def _vintage(cycle: Cycle, panel: Panel) -> tuple[Floats, Floats]:
     return rows["mean"].to_numpy().reshape(shape).astype(np.float64), np.stack(quantiles, axis=-1).astype(np.float64)
 
 
-def _period_days(panel: Panel) -> list[int]:
-    """Return the lengths to compare, cut to what the horizon and the history hold."""
+def _periods_after(day: date, horizon: int, period_days: int) -> Days:
+    """Return the first day of each of the periods after a day `[H]`."""
+    return np.datetime64(day, "D") + 1 + period_days * np.arange(horizon)
+
+
+def _lengths(panel: Panel) -> list[int]:
+    """Return how many periods to compare, cut to what the horizon and the history hold."""
     longest = min(panel.horizon, panel.y.shape[1])
-    return sorted({min(days, longest) for days in PERIODS_DAYS})
+    return sorted({min(length, longest) for length in COMPARED[panel.frequency]})
 
 
-def _period(panel: Panel, mean: Floats, days: int) -> Period:
-    return Period(days, float(mean[:, :days].sum()), float(panel.y[:, -days:].sum(dtype=np.float64)))
+def _period(panel: Panel, mean: Floats, length: int) -> Period:
+    return Period(length, float(mean[:, :length].sum()), float(panel.y[:, -length:].sum(dtype=np.float64)))
 
 
 def _recent(panel: Panel, units: Floats) -> History:
-    return History(panel.days[-HISTORY_DAYS:], units[-HISTORY_DAYS:])
+    shown = SHOWN_HISTORY[panel.frequency]
+    return History(panel.days[-shown:], units[-shown:])
 
 
 def _holidays(panel: Panel) -> Days:
-    """Return the public holidays that a chart of history and forecast shows."""
-    if "holiday" not in panel.shared_names:
+    """Return the public holidays that a chart of days of history and forecast shows; among weeks they tell nothing."""
+    if "public_holiday" not in panel.shared_names or panel.frequency == "W":
         return np.empty(0, "datetime64[D]")
-    flags = panel.shared[:, panel.shared_names.index("holiday")] > 0
+    flags = panel.shared[:, panel.shared_names.index("public_holiday")] > 0
     days = np.datetime64(panel.start, "D") + np.flatnonzero(flags)
-    return days[days > panel.days[-1] - HISTORY_DAYS]
+    return days[days > panel.days[-1] - SHOWN_HISTORY[panel.frequency]]
+
+
+def _promotions_among(names: tuple[str, ...]) -> list[int]:
+    """Return the positions of promotions among covariates."""
+    return [position for position, name in enumerate(names) if name.startswith("promotion_")]
 
 
 def _movers(cycle: Cycle, panel: Panel, mean: Floats, quantiles: Floats) -> tuple[tuple[Mover, ...], tuple[Mover, ...]]:
     """Return the series that rise and that fall most, in units, largest change first."""
-    days = _period_days(panel)[-1]
-    change = mean[:, :days].sum(axis=1) - panel.y[:, -days:].sum(axis=1, dtype=np.float64)
+    length = _lengths(panel)[-1]
+    change = mean[:, :length].sum(axis=1) - panel.y[:, -length:].sum(axis=1, dtype=np.float64)
     order = np.argsort(-change, kind="stable")
     up = [int(row) for row in order[:MOVERS_EACH_WAY] if change[row] > 0]
     down = [int(row) for row in order[::-1][:MOVERS_EACH_WAY] if change[row] < 0]
     catalogue = _catalogue(cycle, {_item(panel, row) for row in (*up, *down)})
 
     def mover(row: int) -> Mover:
-        return _mover(panel, row, days, mean[row], quantiles[row], catalogue.get(_item(panel, row), {}))
+        return _mover(panel, row, length, mean[row], quantiles[row], catalogue.get(_item(panel, row), {}))
 
     return tuple(map(mover, up)), tuple(map(mover, down))
 
 
 def _mover(
-    panel: Panel, row: int, days: int, mean: Floats, quantiles: Floats, attributes: Mapping[str, str | None]
+    panel: Panel, row: int, length: int, mean: Floats, quantiles: Floats, attributes: Mapping[str, str | None]
 ) -> Mover:
     alone = panel.take([row])
-    shown = min(HISTORY_DAYS, panel.y.shape[1])
-    depth = alone.known[0].max(axis=-1, initial=0)
+    shown = min(SHOWN_HISTORY[panel.frequency], panel.y.shape[1])
+    depth = alone.known[0][:, _promotions_among(panel.known_names)].max(axis=-1, initial=0)
     return Mover(
         unique_id=str(panel.unique_id[row]),
         title=attributes.get("title") or _item(panel, row),
         shelf=" > ".join(filter(None, (attributes.get("department"), attributes.get("category")))),
-        period=_period(alone, mean[None], days),
+        period=_period(alone, mean[None], length),
         history=_recent(panel, np.where(alone.observed[0], alone.y[0], np.nan)),
-        fan=Fan(panel.days[-1] + np.arange(1, panel.horizon + 1), mean, quantiles),
+        fan=Fan(_periods_after(panel.last_day, panel.horizon, panel.period_days), mean, quantiles),
         promotions=np.clip(depth[-(shown + panel.horizon) :], 0, 1),
-        observed_days=int(alone.observed[0, -days:].sum()),
+        observed_periods=int(alone.observed[0, -length:].sum()),
     )
 
 
@@ -322,11 +334,11 @@ def _catalogue(cycle: Cycle, items: set[str]) -> dict[str, dict[str, str | None]
 def _scores(cycle: Cycle, night: NightSummary) -> tuple[Scores, ...]:
     rows = cycle.lake.read("scores", cycle=cycle.as_of).to_pylist()
     overall: dict[str, dict[str, float]] = {}
-    by_lead = {line.candidate: np.full(cycle.market.horizon_days, np.nan) for line in night.leaderboard}
+    by_lead = {line.candidate: np.full(cycle.market.horizon, np.nan) for line in night.leaderboard}
     for row in sorted(rows, key=lambda row: (row["candidate"], row["metric"], row["lead"] or 0)):
         if row["lead"] is None:
             overall.setdefault(row["candidate"], {})[row["metric"]] = row["value"]
-        elif row["metric"] == "wql" and row["lead"] <= cycle.market.horizon_days:
+        elif row["metric"] == "wql" and row["lead"] <= cycle.market.horizon:
             by_lead[row["candidate"]][row["lead"] - 1] = row["value"]
     return tuple(
         Scores(line.candidate, line.gain, overall[line.candidate], by_lead[line.candidate])
@@ -345,17 +357,17 @@ def _backtest(cycle: Cycle, winner: str) -> tuple[tuple[OriginTotal, ...], Relia
         at_or_below=tuple(_share(y <= quantile) for quantile in quantiles),
         rows=len(y),
     )
-    return tuple(_origin_totals(seen, cycle.market.horizon_days)), reliability
+    return tuple(_origin_totals(seen, cycle.market)), reliability
 
 
 def _share(mask: NDArray[np.bool_]) -> float:
     return float(mask.mean()) if mask.size else float("nan")
 
 
-def _origin_totals(seen: pa.Table, horizon: int) -> Iterator[OriginTotal]:
+def _origin_totals(seen: pa.Table, market: Market) -> Iterator[OriginTotal]:
     """Yield each origin's totals over the rows in which something was observed, earliest first."""
     seen = seen.sort_by([("origin", "ascending"), ("lead", "ascending"), ("unique_id", "ascending")])
-    origin, lead = seen["origin"].to_numpy(), seen["lead"].to_numpy()
+    origin, lead, horizon = seen["origin"].to_numpy(), seen["lead"].to_numpy(), market.horizon
     for day in np.unique(origin):
         chosen = origin == day
         count = np.bincount(lead[chosen], minlength=horizon + 1)[1:]
@@ -363,8 +375,8 @@ def _origin_totals(seen: pa.Table, horizon: int) -> Iterator[OriginTotal]:
             np.where(count > 0, np.bincount(lead[chosen], weights, minlength=horizon + 1)[1:], np.nan)
             for weights in (seen["y"].to_numpy()[chosen], seen["mean"].to_numpy()[chosen])
         )
-        days = day.astype("datetime64[D]") + np.arange(1, horizon + 1)
-        yield OriginTotal(day.astype("datetime64[D]").item(), History(days, actual), mean)
+        after = day.astype("datetime64[D]").item()
+        yield OriginTotal(after, History(_periods_after(after, horizon, market.period_days), actual), mean)
 
 
 def _feeds(cycle: Cycle, panel: Panel, night: NightSummary) -> Iterator[FeedLine]:
@@ -388,13 +400,14 @@ def _feeds(cycle: Cycle, panel: Panel, night: NightSummary) -> Iterator[FeedLine
 
 
 def _reach(cycle: Cycle, panel: Panel, feed: FeedName) -> tuple[date | None, date | None, int | None]:
-    """Return the first and last day that a feed's facts are about, and how many of the panel's series they name."""
+    """Return the first and last day that a feed's facts are about, and how many of the panel's series they reach."""
     contract = FEEDS[feed]
     days = f'min("{contract.day}"), max("{contract.day}")' if contract.day else "NULL, NULL"
     series, named = panel.unique_id.tolist(), "item || '/' || location"
     if "location" not in contract.key:
         series, named = [_item(panel, row) for row in range(len(series))], "item"
-    if "item" not in contract.key:
+    if "item" not in contract.key or feed in {"promotions", "market"}:
+        # These may be about a category or region, or about every item.
         series, named = [], "NULL"
     sql = f"""
         SELECT {days}, count(DISTINCT {named}) FILTER ({named} IN (SELECT unnest($series::VARCHAR[])))
@@ -402,7 +415,18 @@ def _reach(cycle: Cycle, panel: Panel, feed: FeedName) -> tuple[date | None, dat
     """  # noqa: S608 - names come from the feeds' contracts
     found = cycle.lake.query(sql, [f"facts/{feed}"], day=cycle.as_of, series=series)
     first, last, reached = (column[0].as_py() for column in found.columns)
+    if feed == "promotions":
+        return first, last, _promoted_series(panel)
     return first, last, reached if series else None
+
+
+def _promoted_series(panel: Panel) -> int:
+    """Return how many series any promotion is about."""
+    promoted = np.zeros(len(panel.unique_id), bool)
+    for names, values in ((panel.known_names, panel.known), (panel.past_names, panel.past)):
+        for position in _promotions_among(names):
+            promoted |= (values[..., position] > 0).any(axis=1)
+    return int(promoted.sum())
 
 
 def _docs_link(cycle: Cycle, feed: str) -> str | None:

@@ -39,7 +39,7 @@ _METRICS = (
     _Metric(
         "wape", "WAPE", ".1%",
         "Weighted absolute percentage error: the median’s absolute errors as a share of what was sold. Item by item "
-        "and day by day, slow sellers miss by much, so it is far larger than the error of a total.",
+        "and period by period, slow sellers miss by much, so it is far larger than the error of a total.",
     ),
     _Metric(
         "mase", "MASE", ".3f",
@@ -50,8 +50,8 @@ _METRICS = (
         "rmsse", "RMSSE", ".3f",
         "Root mean squared scaled error: the same for the mean, with large misses weighing more.",
     ),
-    _Metric("mae", "MAE", ".3f", "Mean absolute error of the median, in units an item and day."),
-    _Metric("rmse", "RMSE", ".3f", "Root mean squared error of the mean, in units an item and day."),
+    _Metric("mae", "MAE", ".3f", "Mean absolute error of the median, in units an item and period."),
+    _Metric("rmse", "RMSE", ".3f", "Root mean squared error of the mean, in units an item and period."),
     _Metric(
         "bias", "Bias", "+.1%",
         "Forecast minus demand, as a share of demand: above zero too much is forecast, below zero too little.",
@@ -59,7 +59,7 @@ _METRICS = (
     _Metric(
         "coverage_80", "80 % coverage", ".1%",
         "Share of actuals between the 10 % and the 90 % quantile. Sales are small counts, so it can lie above 80 % "
-        "where many days sell nothing, without any interval being too wide.",
+        "where much sells nothing for a while, without any interval being too wide.",
         NOMINAL_COVERAGE,
     ),
 )  # fmt: skip
@@ -71,7 +71,8 @@ def render(content: Content) -> str:
         loader=FunctionLoader(_source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"count": _count, "units": _units, "share": _share, "day": _day, "signed": _signed}
-    draw_mover = partial(charts.mover_fan, has_promotions=content.has_promotions)
+    axis = charts.Axis(content.market.period_days)
+    draw_mover = partial(charts.mover_fan, axis=axis, has_promotions=content.has_promotions)
     metrics = _metrics(content.scores)
     lines = _lines(content)
     top = max((float(np.nanmax([part.actual.units, part.mean], initial=1)) for part in content.origins), default=1)
@@ -79,18 +80,19 @@ def render(content: Content) -> str:
         content=content,
         night=content.night,
         market=content.market,
+        unit=content.market.period_name,
         metrics=metrics,
         best=_best(content.scores, metrics),
         coverage_word=_coverage_word(content.night.best.coverage_80),
-        total_chart=charts.total(content.total, content.total_mean, content.holidays),
+        total_chart=charts.total(content.total, content.total_mean, content.holidays, axis),
         movers=[
             ("Rising", "up", [(mover, draw_mover(mover)) for mover in content.risers]),
             ("Falling", "down", [(mover, draw_mover(mover)) for mover in content.fallers]),
         ],
         lines=lines,
-        lead_chart=charts.error_by_lead(lines),
+        lead_chart=charts.error_by_lead(lines, axis),
         reliability_chart=charts.reliability(content.reliability),
-        origins=[(part, charts.origin_total(part, top * 1.08)) for part in content.origins],
+        origins=[(part, charts.origin_total(part, top * 1.08, axis)) for part in content.origins],
     )
 
 

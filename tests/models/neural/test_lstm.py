@@ -39,8 +39,8 @@ def test_a_network_learns_week_and_promotions(make_panel, make_forecaster):
     "change",
     [
         {"units": 5},
-        {"context_days": 21},
-        {"days_per_step": 2},
+        {"context_periods": 21},
+        {"periods_per_step": 2},
         {"epochs": 2},
         {"steps_per_epoch": 2},
         {"closing_steps": 0},

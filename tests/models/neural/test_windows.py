@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from pipeline.models.levels import Levels
-from pipeline.models.neural.windows import LEVEL_DAYS, Sampler, Standard, Windows, WindowShape
+from pipeline.models.neural.windows import Sampler, Standard, Windows, WindowShape
 from pipeline.preprocess.panel import Panel
 
+LEVEL = 56
+"""Days of the level of daily panels."""
 SHAPE = WindowShape(context=21, horizon=14)
 
 
@@ -20,7 +22,7 @@ def panel(make_panel):
 
 @pytest.fixture
 def windows(panel):
-    return Windows(panel, Levels.of(panel, LEVEL_DAYS), Standard.of(panel), SHAPE)
+    return Windows(panel, Levels.of(panel, LEVEL), Standard.of(panel), SHAPE)
 
 
 def test_a_window_is_the_slice_of_the_panel(panel, windows):
@@ -43,7 +45,7 @@ def test_days_before_the_history_are_empty(windows):
 
 
 def test_targets_weigh_nothing_where_not_observed_or_too_late(panel, windows):
-    targets = windows.targets(np.array([2, 0]), np.array([68, 90]), last_day=95)
+    targets = windows.targets(np.array([2, 0]), np.array([68, 90]), last=95)
     np.testing.assert_array_equal(targets[0, :, 1] > 0, panel.observed[2, 69:83])
     np.testing.assert_array_equal(targets[1, :, 1] > 0, np.arange(91, 105) <= 95)
     level = windows.level(np.array([0]), np.array([90]))
@@ -53,7 +55,7 @@ def test_targets_weigh_nothing_where_not_observed_or_too_late(panel, windows):
 def test_the_same_weekday_is_found_at_every_lead(make_panel):
     panel = make_panel(series=1, days=70)
     panel = replace(panel, y=(1 + np.arange(70) % 7).astype(np.float32)[None])
-    windows = Windows(panel, Levels.of(panel, LEVEL_DAYS), Standard.of(panel), SHAPE)
+    windows = Windows(panel, Levels.of(panel, LEVEL), Standard.of(panel), SHAPE)
     at = np.array([0]), np.array([69])
     last = np.expm1(windows.inputs(*at)["future"][0, :, -1]) * windows.level(*at)
     np.testing.assert_allclose(last, 1 + np.arange(70, 84) % 7, rtol=1e-4)
@@ -63,7 +65,7 @@ def test_windows_are_deaf_to_the_future(panel, windows):
     y, observed, past = panel.y.copy(), panel.observed.copy(), panel.past.copy()
     y[:, 80:], past[:, 80:], observed[:, 80:] = 1e6, 1e6, False
     changed = Windows(
-        replace(panel, y=y, observed=observed, past=past), Levels.of(panel, LEVEL_DAYS), Standard.of(panel), SHAPE
+        replace(panel, y=y, observed=observed, past=past), Levels.of(panel, LEVEL), Standard.of(panel), SHAPE
     )
     series, origin = np.arange(6), np.full(6, 79)
     for name, values in windows.inputs(series, origin).items():
@@ -82,7 +84,7 @@ def test_batches_repeat_by_seed_and_differ_by_step(windows):
 def test_batches_come_from_a_panel_mapped_into_memory(panel, windows, tmp_path):
     panel.save(tmp_path)
     mapped = Panel.load(tmp_path)
-    other = Windows(mapped, Levels.of(mapped, LEVEL_DAYS), Standard.of(mapped), SHAPE)
+    other = Windows(mapped, Levels.of(mapped, LEVEL), Standard.of(mapped), SHAPE)
     one, two = (Sampler(source, range(30, 80), 80, 8, 1).batch(0, 0) for source in (windows, other))
     np.testing.assert_array_equal(one[0]["context"], two[0]["context"])
     np.testing.assert_array_equal(one[1], two[1])
