@@ -2,6 +2,6 @@
 
 # isort: skip_file
 from pipeline.cli.app import app, main
-from pipeline.cli import night, stages, tools
+from pipeline.cli import night, stages, data, profile, maintenance, simulation, tools
 
-__all__ = ["app", "main", "night", "stages", "tools"]
+__all__ = ["app", "data", "main", "maintenance", "night", "profile", "simulation", "stages", "tools"]
