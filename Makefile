@@ -33,7 +33,7 @@ test: install-dev ## The whole test suite.
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-fast: install-dev ## The tests that neither start the engine nor train for long.
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: install-dev ## Style, formatting, types and the walls between the packages.
 	@status=0; \

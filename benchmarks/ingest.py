@@ -21,6 +21,7 @@ from rich.table import Table
 
 from pipeline.cycle import Home, open_cycle
 from pipeline.feeds import FEEDS
+from pipeline.simulate.answers import Shop
 from pipeline.simulate.export import Period, export
 from pipeline.simulate.settings import SimulatorSettings
 
@@ -29,8 +30,8 @@ DAYS = 730
 ITEMS = 1000
 MILLION = 1_000_000
 LINES_PER_ORDER = 1.6
-PROBE_DAYS = 14
-"""Days of the probe that tells how many lines an order a day gives."""
+PROBES = 24
+"""Days of a world that are looked at to tell how many lines it has."""
 
 BARE = """
 import duckdb, sys
@@ -106,18 +107,17 @@ def simulated(folder: Path, lines_a_day: int, days: int, period: Period) -> Path
     """Write about that many clean order lines and return the folder of their files."""
     last = START + timedelta(days=days - 1)
     settings = world(lines_a_day / LINES_PER_ORDER, days)
-    probe_until = START + timedelta(days=days // 2 + PROBE_DAYS)
-    probe = export(
-        settings,
-        {"sales": "lines"},
-        folder.with_name(f"{folder.name}-probe"),
-        since=probe_until - timedelta(days=PROBE_DAYS - 1),
-        until=probe_until,
-    )
-    actual = probe.rows["sales"] / PROBE_DAYS
+    probes = [START + timedelta(days=days * number // PROBES) for number in range(PROBES)]
+    actual = sum(lines_on(settings, day) for day in probes) / PROBES
     settings = world(lines_a_day / LINES_PER_ORDER * lines_a_day / actual, days)
     export(settings, {"sales": "lines"}, folder, since=START, until=last, period=period)
     return folder / "sales"
+
+
+def lines_on(settings: SimulatorSettings, day: date) -> int:
+    """Return how many order lines a world has on a day."""
+    answer = Shop(settings).answer(FEEDS["sales"], "lines", since=day, until=day, as_of=day)
+    return sum(table.num_rows for table in answer)
 
 
 def world(orders_a_day: float, days: int) -> SimulatorSettings:
@@ -164,16 +164,16 @@ def check_facts(market: Path, day: date, home: Path, folder: Path) -> None:
         facts = open_cycle(market, day, Home(home)).lake.as_of("sales", FEEDS["sales"].key, day)
         connection.register("facts", facts)
         difference = "SELECT sum(units::DECIMAL(18, 4)) - sum(returns::DECIMAL(18, 4)) FROM facts"
-        (units,) = connection.sql(difference).fetchone() or ()
+        units = connection.sql(difference).fetchall()
     lines = f"SELECT sum(units::DECIMAL(18, 4)) FROM (SELECT DISTINCT * FROM read_parquet('{folder}/*.parquet'))"  # noqa: S608
-    (expected,) = duckdb.sql(lines).fetchone() or ()
+    expected = duckdb.sql(lines).fetchall()
     if units != expected:
-        sys.exit(f"The lake holds {units} units, but the files say {expected}.")
+        sys.exit(f"The lake holds {units[0][0]} units, but the files say {expected[0][0]}.")
 
 
 def lines_in(folder: Path) -> int:
     """Return how many lines the files hold."""
-    (rows,) = duckdb.sql(f"SELECT count(*) FROM read_parquet('{folder}/*.parquet')").fetchone() or (0,)  # noqa: S608
+    ((rows,),) = duckdb.sql(f"SELECT count(*) FROM read_parquet('{folder}/*.parquet')").fetchall()  # noqa: S608
     return rows
 
 

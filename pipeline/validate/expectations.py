@@ -136,14 +136,15 @@ def _pyspark_hidden() -> Iterator[None]:
 
     In a process without a main file (`python -c`), that import would even end the process without a word.
     """
-    if "pyspark" in sys.modules:
-        yield
-        return
-    sys.modules["pyspark"] = None  # type: ignore[assignment]
+    loaded = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "pyspark"}
+    hidden = dict.fromkeys(["pyspark", *loaded])
+    sys.modules.update(hidden)  # type: ignore[arg-type]  # None is Python's word for "not to be imported"
     try:
         yield
     finally:
-        del sys.modules["pyspark"]
+        for name in hidden:
+            del sys.modules[name]
+        sys.modules.update(loaded)
 
 
 def _expectation(gx: Any, suite: Suite, rule: Rule) -> Any:  # noqa: ANN401 - great_expectations is imported at work

@@ -17,10 +17,10 @@ from pipeline.feeds import Feed
 
 __all__ = ["SLICE_ROWS", "Slice", "bench", "listed", "load", "quoted", "slices_of"]
 
-SLICE_ROWS = 2_000_000
+SLICE_ROWS = 1_000_000
 """A slice has at most so many rows, but for a single day or rows without one."""
 
-MEMORY_LIMIT = "800MB"
+MEMORY_LIMIT = "600MB"
 """What DuckDB may hold of a slice before it puts rows aside on disk."""
 
 _DISK_FULL = ("No space left", "File too large", "quota exceeded")

@@ -46,6 +46,7 @@ def test_parsing_imports_nothing_heavy(parsed):
     assert not HEAVY & {name.partition(".")[0] for name in parsed["new"]}
 
 
+@pytest.mark.slow
 def test_a_broken_market_is_an_import_error_in_a_file_of_its_own(tmp_path):
     (tmp_path / "broken.yaml").write_text("name: [", encoding="utf-8")
     environment = os.environ | {"AIRFLOW_HOME": str(tmp_path), "TRENDMILL_MARKETS": str(tmp_path)}

@@ -77,6 +77,7 @@ def test_letting_go_ends_the_whole_family(told):
     assert not alive(pids(told))
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_takes_the_whole_family_with_it(told):
     supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, FAMILY, str(told)])
     wait_for(lambda: len(pids(told)) == 3)

@@ -156,6 +156,7 @@ history_and_questions = given(
 
 @settings(max_examples=8, deadline=None)
 @history_and_questions
+@pytest.mark.slow
 def test_as_of_equals_a_naive_oracle_and_is_deaf_to_what_is_learnt_later(history, day, window, left_out) -> None:
     check(history, day, window, left_out)
 

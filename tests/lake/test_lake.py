@@ -249,6 +249,7 @@ def test_table_that_was_never_written_is_told_in_a_sentence(lake: Lake) -> None:
         lake.read("t")
 
 
+@pytest.mark.slow
 def test_store_that_does_not_answer_is_told_in_a_sentence_and_may_be_tried_again(s3, monkeypatch, unused_port) -> None:
     lake = Lake(f"{s3}/lake/small")
     attempt = lake.attempt("t", cycle=DAY)

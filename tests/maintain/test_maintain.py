@@ -28,6 +28,8 @@ import pipeline.lake.upkeep
 from pipeline import maintain
 from pipeline.cycle import open_cycle
 
+pytestmark = pytest.mark.slow
+
 step = getattr(pipeline.lake.upkeep, sys.argv[3])
 
 def step_and_die(*arguments):

@@ -260,6 +260,7 @@ def everything(made: World, learnt: date, factor: int) -> None:
 
 
 @pytest.mark.parametrize("frequency", ["D", "W"])
+@pytest.mark.slow
 def test_what_is_learnt_after_the_day_changes_no_bit(world: Callable[..., World], frequency: str) -> None:
     made = world(
         frequency=frequency,

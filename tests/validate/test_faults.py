@@ -25,6 +25,8 @@ from pipeline import collect, validate
 from pipeline.cycle import open_cycle
 from pipeline.errors import TrendmillError
 
+pytestmark = pytest.mark.slow
+
 cycle = open_cycle(sys.argv[1], date.fromisoformat(sys.argv[2]))
 try:
 {work}

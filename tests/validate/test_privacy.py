@@ -25,6 +25,8 @@ from tests.privacy import (
     write_shop,
 )
 
+pytestmark = pytest.mark.slow
+
 DAY = HISTORY_START + timedelta(days=40)
 
 

@@ -21,6 +21,8 @@ from pipeline.validate.quarantine import release, released_ids, released_rows
 from pipeline.validate.quarantined import BadRow, Choice, bad_rows, find_bad_rows
 from tests.conftest import AS_OF, MarketWriter, write_small_market
 
+pytestmark = pytest.mark.slow
+
 TODAY, TOMORROW = AS_OF + timedelta(days=1), AS_OF + timedelta(days=2)
 """The prepared market has had the night of `AS_OF`, with its whole history, and that of `TODAY`."""
 IN_WINDOW, BEFORE_WINDOW = AS_OF - timedelta(days=2), AS_OF - timedelta(days=60)

@@ -291,6 +291,7 @@ def test_pages_add_the_slices_up_and_show_nobody(open_gate: Cycle) -> None:
     assert page.with_name("index.html").read_text() == text
 
 
+@pytest.mark.slow
 def test_vanished_keys_are_deleted_on_every_day_of_the_window_and_bad_ones_are_not(open_gate: Cycle) -> None:
     days = [AS_OF - timedelta(days=shift) for shift in range(3)]
     put(open_gate, "sales", [line(date=day, item=item) for day in days for item in ("SKU01", "SKU02", "SKU03")])
@@ -310,6 +311,7 @@ def test_vanished_keys_are_deleted_on_every_day_of_the_window_and_bad_ones_are_n
     ]
 
 
+@pytest.mark.slow
 def test_released_rows_enter_with_the_day_of_the_decision(open_gate: Cycle) -> None:
     old = AS_OF - timedelta(days=30)
     put(open_gate, "sales", [line(), line(date=old), line(units=20_000), line(date=old, units=30_000)])
