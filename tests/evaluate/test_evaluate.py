@@ -253,7 +253,7 @@ def test_summary_tells_what_a_person_asks(night: Cycle) -> None:
     text = "\n".join(summary.sentences())
     assert "Winner: trees, version 1, champion" in text
     assert "280 rows for 20 series, 14 days ahead" in text
-    assert "more than 1,000 units in one line" in text
+    assert "more than 10,000 units in one line" in text
     assert "make ui" in text
     assert [line.candidate for line in summary.leaderboard] == ["trees", "seasonal_naive"]
     assert small_market_settings()["horizon"] == summary.horizon

@@ -20,6 +20,8 @@ from pipeline.feeds import FEEDS
 from pipeline.lake import Lake, tend
 from tests.conftest import AS_OF
 
+pytestmark = pytest.mark.slow
+
 NIGHTS = 6
 KILLED = """
 import os, signal, sys
@@ -27,8 +29,6 @@ from datetime import date
 import pipeline.lake.upkeep
 from pipeline import maintain
 from pipeline.cycle import open_cycle
-
-pytestmark = pytest.mark.slow
 
 step = getattr(pipeline.lake.upkeep, sys.argv[3])
 

@@ -17,6 +17,8 @@ from pipeline.errors import GateError, SourceUnavailableError
 from pipeline.feeds import FEEDS, FeedName
 from tests.conftest import AS_OF, MarketWriter
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("facts/sales", "quarantine", "batches")
 NIGHT = """
 import sys
@@ -24,8 +26,6 @@ from datetime import date
 from pipeline import collect, validate
 from pipeline.cycle import open_cycle
 from pipeline.errors import TrendmillError
-
-pytestmark = pytest.mark.slow
 
 cycle = open_cycle(sys.argv[1], date.fromisoformat(sys.argv[2]))
 try:
