@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, CronTriggerTimetable, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
 from trendmill_factory import MarketCard, _mistakes_are_final, find_markets
 
 _LOG = logging.getLogger("trendmill")
@@ -84,7 +85,10 @@ def maintain(market: str) -> dict[str, Any]:
     from pipeline.cycle import open_cycle
     from pipeline.maintain import run
 
-    card = next(card for card in find_markets().cards if card.name == market)
+    card = next((card for card in find_markets().cards if card.name == market), None)
+    if card is None:
+        msg = f"The market '{market}' cannot be read any more; `trendmill doctor` tells what to mend."
+        raise AirflowFailException(msg)
     dag_run = get_current_context()["dag_run"]
     with _mistakes_are_final():
         report = run(open_cycle(card.file, last_day(card, dag_run.logical_date or dag_run.run_after)))

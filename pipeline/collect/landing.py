@@ -38,6 +38,11 @@ _LOCK = "lock"
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
 
 
+_FIRST_DAY = (date.min - date(1970, 1, 1)).days
+_LAST_DAY = (date.max - date(1970, 1, 1)).days
+"""The days that Python, and with it Delta's statistics, can name, counted from 1970-01-01."""
+
+
 @dataclass(frozen=True)
 class Landed:
     """A batch in the landing zone."""
@@ -84,7 +89,7 @@ class _Landing:
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows."""
         for start in range(0, batch.num_rows, PART_ROWS):
-            piece = batch.slice(start, PART_ROWS).cast(self._schema)
+            piece = _with_possible_days(batch.slice(start, PART_ROWS).cast(self._schema))
             self._waiting.append(piece)
             self._waiting_rows += piece.num_rows
             self.rows += piece.num_rows
@@ -215,6 +220,17 @@ def _nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([column.with_nullable(nullable=True) for column in schema])
 
 
+def _with_possible_days(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows with days that no calendar has, such as 99999-12-31 for "never", as missing ones."""
+    for number, column in enumerate(rows.schema):
+        if pa.types.is_date32(column.type):
+            days = rows.column(number).cast(pa.int32())
+            possible = pc.and_(pc.greater_equal(days, _FIRST_DAY), pc.less_equal(days, _LAST_DAY))
+            if pc.any(pc.invert(possible)).as_py():
+                rows = rows.set_column(number, column, pc.if_else(possible, rows.column(number), None))
+    return rows
+
+
 def _rows_a_day(days: pa.ChunkedArray) -> dict[date | None, int]:
     counted = pc.value_counts(days)
     return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
@@ -258,7 +274,6 @@ def _remove_leftovers(target: Path) -> None:
 
 def _put_in_place(folder: Path, target: Path) -> None:
     """Let the folder stand where the target stands; of several at once, the last one stays."""
-    (folder / _LOCK).unlink()
     while True:
         replaced = target.with_name(f".{target.name}.{uuid4().hex}")
         with suppress(FileNotFoundError):
@@ -269,6 +284,8 @@ def _put_in_place(folder: Path, target: Path) -> None:
             if not target.exists():
                 raise
         else:
+            # Only now: a folder without a lock, under a name of its own, would be cleared away as a leftover.
+            (target / _LOCK).unlink(missing_ok=True)
             return
         finally:
             shutil.rmtree(replaced, ignore_errors=True)

@@ -30,6 +30,8 @@ _HELD_SHARE = 0.5
 """A day was a usual one if it had at least this share of the median day's facts,"""
 _LEAST_FACTS = 10
 """and at least so many: the few of a quieter day may all be taken back."""
+_LEFT_SHARE = 0.5
+"""A day whose landed rows are fewer than this share of its facts is being lost, not corrected."""
 
 
 @dataclass
@@ -119,7 +121,7 @@ def profile_of(
     rows_a_day = batch.rows / ((batch.until - batch.since).days + 1)
     required = {column.name for column in feed.landed_schema(batch.grain) if not column.nullable}
     empty = [name for name, rows in tally.present.items() if name in required and rows == 0]
-    emptied = _emptied_days(batch, tally)
+    emptied = _emptied_days(cycle, batch, tally)
     nothing = batch.since - timedelta(days=1)
     row = {
         "rows": batch.rows,
@@ -177,9 +179,16 @@ def _busiest_day_factor(batch: Landed) -> float:
     return max(batch.days.values()) / median(batch.days.values()) if batch.days else math.nan
 
 
-def _emptied_days(batch: Landed, tally: Tally) -> list[date]:
-    """Return the days that were usual ones in the lake, and of which the source says nothing any more."""
+def _emptied_days(cycle: Cycle, batch: Landed, tally: Tally) -> list[date]:
+    """Return the days that were usual ones in the lake, and of which the source says next to nothing any more.
+
+    Days after the as-of day are a plan, and plans may be withdrawn.
+    """
     if not tally.held:
         return []
     usual = max(_LEAST_FACTS, _HELD_SHARE * median(tally.held.values()))
-    return [day for day, facts in sorted(tally.held.items()) if facts >= usual and day not in batch.days]
+    return [
+        day
+        for day, facts in sorted(tally.held.items())
+        if day <= cycle.as_of and facts >= usual and batch.days.get(day, 0) < _LEFT_SHARE * facts
+    ]

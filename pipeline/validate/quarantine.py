@@ -37,10 +37,10 @@ def released_ids(cycle: Cycle, feed: FeedName) -> pa.Table:
 
 
 def released_rows(cycle: Cycle, feed: FeedName, since: date, until: date) -> pa.Table | None:
-    """Return the rows that were released on the cycle's day and that its batch cannot hold, being about other days.
+    """Return the rows released since the feed's last cycle that its batch cannot hold, being about other days.
 
     Args:
-        cycle: the cycle; a decision of another day is no news to it.
+        cycle: the cycle; decisions up to the feed's last cycle before it are no news to it.
         feed: the feed, of which this cycle has landed a batch.
         since: first day of the batch's window.
         until: last day of the batch's window.
@@ -54,7 +54,7 @@ def released_rows(cycle: Cycle, feed: FeedName, since: date, until: date) -> pa.
     sql = f"""
         SELECT unnest(from_json("row", $types)) FROM (
             SELECT id, "row", unnest(range(copies)) AS copy FROM ({_IN_FORCE})
-            WHERE decision = 'released' AND cycle = $as_of AND grain = $grain AND "day" NOT BETWEEN $since AND $until
+            WHERE decision = 'released' AND cycle > $taken_in AND grain = $grain AND "day" NOT BETWEEN $since AND $until
         ) ORDER BY id, copy
     """  # noqa: S608 - a constant
     grain = landed(cycle, feed).grain
@@ -64,12 +64,22 @@ def released_rows(cycle: Cycle, feed: FeedName, since: date, until: date) -> pa.
         ["decisions"],
         feed=feed,
         as_of=cycle.as_of,
+        taken_in=_last_cycle_before(cycle, feed),
         grain=grain,
         since=since,
         until=until,
         types=_json_types(schema),
     )
     return rows.select(schema.names).cast(schema) if rows.num_rows else None
+
+
+def _last_cycle_before(cycle: Cycle, feed: FeedName) -> date:
+    """Return the last cycle before this one in which the feed passed the gate; the first of all days without one."""
+    if not cycle.lake.exists("batches"):
+        return date.min
+    sql = "SELECT max(cycle) AS last FROM batches WHERE feed = $feed AND cycle < $as_of"
+    last: date | None = cycle.lake.query(sql, ["batches"], feed=feed, as_of=cycle.as_of)["last"][0].as_py()
+    return last or date.min
 
 
 def release(cycle: Cycle, rows: Sequence[BadRow], note: str | None = None) -> None:

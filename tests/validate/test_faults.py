@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from pipeline import collect, validate
 from pipeline.cycle import Cycle, Home, open_cycle
@@ -112,16 +113,45 @@ def test_ten_times_the_usual_volume_is_refused(small_market: MarketWriter, home:
     assert lake_of(third) == before
 
 
-def test_day_that_the_source_has_lost_is_refused_and_not_deleted(small_market: MarketWriter, home: Home) -> None:
+@pytest.mark.parametrize("kept", ["SKU00", "SKU01"])
+def test_day_that_the_source_has_lost_is_refused_and_not_deleted(
+    small_market: MarketWriter, home: Home, kept: str
+) -> None:
     file = small_market()
     gate(open_cycle(file, AS_OF, home))
     lost = AS_OF - timedelta(days=3)
-    edit(file, lambda sales: sales[sales["date"] != str(lost)])
+    edit(file, lambda sales: sales[~((sales["date"] == str(lost)) & (sales["sku"] >= kept))])
     tomorrow = open_cycle(file, AS_OF + timedelta(days=1), home)
     before = lake_of(tomorrow)
-    with pytest.raises(GateError, match=f"nothing landed of {lost}, whose facts the lake holds"):
+    with pytest.raises(GateError, match=f"too little landed of {lost}, whose facts the lake holds"):
         gate(tomorrow)
     assert lake_of(tomorrow) == before
+
+
+def test_plan_that_is_withdrawn_is_no_lost_day(small_market: MarketWriter, home: Home) -> None:
+    file = small_market()
+    prices = pd.read_parquet(file.parent / "prices.parquet")
+    gate(open_cycle(file, AS_OF, home), "prices")
+    kept = prices[prices["date"] <= AS_OF + timedelta(days=3)]
+    kept.to_parquet(file.parent / "prices.parquet", index=False)
+    tomorrow = open_cycle(file, AS_OF + timedelta(days=1), home)
+    gate(tomorrow, "prices")
+    facts = tomorrow.lake.as_of("prices", FEEDS["prices"].key, tomorrow.as_of)
+    assert max(facts["date"].to_pylist()) == AS_OF + timedelta(days=3)
+
+
+def test_day_that_no_calendar_has_is_missing_and_spoils_no_table(small_market: MarketWriter, home: Home) -> None:
+    file = small_market()
+    never = pd.read_parquet(file.parent / "catalogue.parquet").assign(discontinued="99999-12-31")
+    never.to_csv(file.parent / "catalogue.csv", index=False)
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    settings["feeds"]["catalogue"]["path"] = "catalogue.csv"
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for day in (AS_OF, AS_OF + timedelta(days=1)):
+        cycle = open_cycle(file, day, home)
+        gate(cycle, "catalogue")
+    facts = cycle.lake.as_of("catalogue", FEEDS["catalogue"].key, cycle.as_of)
+    assert facts.num_rows == facts["discontinued"].null_count == len(never)
 
 
 def test_newest_day_without_a_row_is_refused_where_shops_never_close(small_market: MarketWriter, home: Home) -> None:

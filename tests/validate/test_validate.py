@@ -312,13 +312,15 @@ def test_vanished_keys_are_deleted_on_every_day_of_the_window_and_bad_ones_are_n
 
 
 @pytest.mark.slow
-def test_released_rows_enter_with_the_day_of_the_decision(open_gate: Cycle) -> None:
+@pytest.mark.parametrize("nights_missed", [0, 2])
+def test_released_rows_enter_with_the_day_of_the_decision(open_gate: Cycle, nights_missed: int) -> None:
     old = AS_OF - timedelta(days=30)
     put(open_gate, "sales", [line(), line(date=old), line(units=20_000), line(date=old, units=30_000)])
     assert validate.run(open_gate, "sales").quarantined == 2
     ids = open_gate.lake.read("quarantine")["id"].to_pylist()
     tomorrow = Cycle(open_gate.market, NEXT_DAY, open_gate.home)
     quarantine.release(tomorrow, find_bad_rows(tomorrow.lake, "small", ids))
+    tomorrow = Cycle(open_gate.market, NEXT_DAY + timedelta(days=nights_missed), open_gate.home)
     put(tomorrow, "sales", [line(), line(units=20_000)], since=AS_OF - timedelta(days=7), initial=False)
     report = validate.run(tomorrow, "sales")
     assert (report.accepted, report.released, report.quarantined) == (2, 1, 0)
