@@ -11,9 +11,9 @@ from pipeline.models.base import QUANTILES, Forecast, Forecaster, Progress
 __all__ = ["FORECASTERS", "QUANTILES", "Forecast", "Forecaster", "Progress", "build", "load", "save"]
 
 FORECASTERS = {
-    "seasonal_naive": "pipeline.models.statistical:SeasonalNaive",
-    "category_sarimax": "pipeline.models.category:CategorySarimax",
-    "lightgbm": "pipeline.models.tabular:LightGBM",
+    "seasonal_naive": "pipeline.models.statistical.seasonal_naive:SeasonalNaive",
+    "category_sarimax": "pipeline.models.statistical.category:CategorySarimax",
+    "lightgbm": "pipeline.models.tabular.boosted:LightGBM",
     "lstm": "pipeline.models.neural.lstm:LSTM",
 }
 """Each forecaster's name in a market's YAML and where its class lives."""

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.models.features import FeatureTable
 from pipeline.models.levels import Levels
+from pipeline.models.tabular.features import FeatureTable
 
 LEVEL = {"D": 56, "W": 13}
 """Periods of the level, by frequency."""

@@ -3,7 +3,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from pipeline.models.tabular import _sampled_rows
+from pipeline.models.tabular.boosted import _sampled_rows
 
 
 def test_training_rows_have_observed_targets_within_the_horizon(make_panel):

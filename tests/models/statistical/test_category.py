@@ -50,7 +50,7 @@ def test_no_convergence_leaves_a_forecast(panel, make_forecaster, monkeypatch):
     def fail(*_args, **_kwargs):
         raise np.linalg.LinAlgError
 
-    monkeypatch.setattr("pipeline.models.category.SARIMAX.fit", fail)
+    monkeypatch.setattr("pipeline.models.statistical.category.SARIMAX.fit", fail)
     forecast = make_forecaster("category_sarimax").fit(panel).predict(panel, panel.last_day, 14)
     assert np.isfinite(forecast.quantiles).all()
     assert forecast.mean.sum() == pytest.approx(panel.y[:, -56:].mean() * 14 * 30, rel=0.2)

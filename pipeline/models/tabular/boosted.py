@@ -1,4 +1,4 @@
-"""Tabular forecasters: one shared feature table, direct over the horizon, global over all series."""
+"""LightGBM: gradient-boosted trees on the feature table."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pipeline.candidates import LightGBMSettings
 from pipeline.models.base import Forecaster, Progress
 from pipeline.models.counts import CountSpread
-from pipeline.models.features import FeatureTable, Rows
 from pipeline.models.levels import Levels
 from pipeline.models.rhythm import rhythm_of
+from pipeline.models.tabular.features import FeatureTable, Rows
 from pipeline.preprocess.panel import Panel
 
 __all__ = ["LightGBM"]

@@ -1,0 +1,1 @@
+"""Statistical forecasters: each series, or each group of series, by itself."""
