@@ -2,23 +2,26 @@
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
 from operator import and_
 from typing import Any, Literal
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
+from pipeline.bounded import bounded_duckdb, quoted
 from pipeline.errors import FencedError, StageError
-from pipeline.feeds import FEEDS
-from pipeline.lake.queries import bounded_duckdb, same_rows, sorted_batches
-from pipeline.lake.storage import storage_options, table_names, unless_silent
+from pipeline.feeds import ANY, FEEDS
+from pipeline.lake.queries import same_rows, sorted_batches
+from pipeline.lake.storage import masked, storage_options, table_names, unless_full, unless_silent
 
 __all__ = ["Attempt", "Between", "Commit", "Lake"]
 
@@ -59,7 +62,7 @@ class Between:
     until: date
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lake:
     """All tables of one market under one root (a folder or an object store's URL).
 
@@ -67,6 +70,15 @@ class Lake:
     """
 
     root: str
+
+    @property
+    def place(self) -> str:
+        """The root as it may be shown and recorded: without credentials."""
+        return masked(self.root)
+
+    def __repr__(self) -> str:
+        """Return the lake by its place."""
+        return f"Lake({self.place!r})"
 
     def exists(self, table: str) -> bool:
         """Return whether the table has been written."""
@@ -98,11 +110,27 @@ class Lake:
         with unless_silent(self.root):
             return self._opened(table, version).to_pyarrow_table(filters=filters or None)
 
-    def query(self, sql: str, tables: Iterable[str], **parameters: Any) -> pa.Table:  # noqa: ANN401
-        """Return what a DuckDB query says over some of the tables, which stand in it under their own names."""
-        with unless_silent(self.root):
-            datasets = {_view_name(table): self._opened(table).to_pyarrow_dataset() for table in tables}
-            return _answer(sql, datasets, parameters)
+    def query(
+        self,
+        sql: str,
+        tables: Iterable[str],
+        *,
+        versions: Mapping[str, int] | None = None,
+        **parameters: Any,  # noqa: ANN401
+    ) -> pa.Table:
+        """Return what a DuckDB query says over some of the tables, which stand in it under their own names.
+
+        Args:
+            sql: the query; `facts/sales` stands in it as `facts_sales`.
+            tables: the tables that it reads.
+            versions: at which version a table is read; one that is not named here is read at its newest.
+            parameters: values of the query's `$names`.
+        """
+        at, names = versions or {}, list(tables)
+        with self._database(", ".join(names)) as connection:
+            for table in names:
+                connection.register(_view_name(table), self._opened(table, at.get(table)).to_pyarrow_dataset())
+            return connection.sql(sql, params=parameters).to_arrow_table()
 
     def as_of(
         self,
@@ -110,40 +138,92 @@ class Lake:
         key: tuple[str, ...],
         day: date,
         *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
         without_cycle: date | None = None,
         between: Between | None = None,
+        among: pa.Table | None = None,
     ) -> pa.Table:
-        """Return a feed's facts as they were known on a day: of each key the latest revision, deletions left out.
+        """Return a feed's facts as they were known on a day; see `known`, which takes the same arguments.
 
         Args:
             feed: the feed's name.
             key: the feed's key columns.
             day: nothing learnt after this day is seen.
+            columns: the columns to return; without them all but the mark of deletions. Others are not read.
+            version: the version of the table that is read; without one, the newest.
+            without_cycle: a cycle whose own rows are left out, so that it can be collected again.
+            between: only facts in this window.
+            among: only facts about these keys.
+        """
+        names = quoted(columns) if columns else "*"
+        with self.known(
+            feed, key, day, version=version, without_cycle=without_cycle, between=between, among=among
+        ) as connection:
+            return connection.sql(f"SELECT {names} FROM facts").to_arrow_table()  # noqa: S608 - names of contracts
+
+    @contextmanager
+    def known(
+        self,
+        feed: str,
+        key: tuple[str, ...],
+        day: date,
+        *,
+        version: int | None = None,
+        without_cycle: date | None = None,
+        between: Between | None = None,
+        among: pa.Table | None = None,
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a database of bounded memory in which `facts` are a feed's facts as they were known on a day.
+
+        They are the latest revision of each key, deletions left out, and are read when a query asks for them: only
+        the columns that it names. Let them stand on the left of a join: what stands on the right is held in memory.
+
+        What they are taken from, all that has ever been learnt, stands beside them as `revisions`.
+
+        Args:
+            feed: the feed's name.
+            key: the feed's key columns.
+            day: nothing learnt after this day is seen.
+            version: the version of the table that is read; without one, the newest.
             without_cycle: a cycle whose own rows are left out, so that it can be collected again.
             between: only facts in this window; files and row groups that lie outside it are not opened.
+            among: only facts whose columns of these names are, row for row, as in this table; a text of a fact may
+                also be `feeds.ANY`.
 
         Raises:
-            StageError: if nothing of the feed has ever been collected.
-            ValueError: if the window is of a column that is not part of the key: its revisions could lie on both sides.
+            StageError: if nothing of the feed has ever been collected, or there is no room for what is put aside.
+            ValueError: if facts are chosen by a column that is not part of the key: the revisions of one could lie on
+                both sides.
         """
-        if between is not None and between.column not in key:
-            msg = f"'{between.column}' is not part of the key {key}"
-            raise ValueError(msg)
-        window = f'AND "{between.column}" BETWEEN $since AND $until' if between else ""
-        order = f"PARTITION BY {', '.join(key)} ORDER BY known_on DESC, cycle DESC"
-        sql = f"""
-            SELECT * EXCLUDE (deleted) FROM facts
-            WHERE known_on <= $day AND cycle IS DISTINCT FROM $without_cycle {window}
-            QUALIFY row_number() OVER ({order}) = 1 AND NOT deleted
-        """  # noqa: S608 - names come from the feeds' contracts
-        parameters = {"day": day, "without_cycle": without_cycle}
-        needed = [("known_on", "<=", day)]
+        chosen_by = among.column_names if among is not None else []
+        for column in [*chosen_by, *([between.column] if between else [])]:
+            if column not in key:
+                msg = f"'{column}' is not part of the key {key}"
+                raise ValueError(msg)
+        needed: list[tuple[str, str, date]] = [("known_on", "<=", day)]
         if between:
-            parameters |= {"since": between.since, "until": between.until}
             needed += [(between.column, ">=", between.since), (between.column, "<=", between.until)]
-        with unless_silent(self.root):
-            facts = self._opened(f"facts/{feed}").to_pyarrow_dataset(file_pruning_predicate=needed)
-            return _answer(sql, {"facts": facts}, parameters)
+        table = f"facts/{feed}"
+        with self._database(table) as connection:
+            revisions = self._opened(table, version).to_pyarrow_dataset(file_pruning_predicate=needed)
+            # A dataset does not say how large it is; left to guess, DuckDB would hold it in memory to join it to a few.
+            connection.execute("SET disabled_optimizers = 'build_side_probe_side'")
+            connection.register("revisions", revisions)
+            if among is not None:
+                connection.register("among", among)
+            connection.execute(_known_facts(key, needed, without_cycle, among))
+            yield connection
+
+    @contextmanager
+    def _database(self, tables: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a database for queries over some tables, whose faults of store and disk are told in a sentence."""
+        with (
+            unless_full(tables, self.root),
+            unless_silent(self.root),
+            bounded_duckdb(any_order=True) as connection,
+        ):
+            yield connection
 
     def attempt(self, table: str, **owner: date | str) -> "Attempt":
         """Begin an attempt at writing the rows that belong to an owner, such as a cycle or a cycle's candidate.
@@ -168,7 +248,7 @@ class Lake:
     def _opened(self, table: str, version: int | None = None) -> DeltaTable:
         opened = self.open(table, version)
         if opened is None:
-            msg = f"The table '{table}' in {self.root} does not exist yet; run the stage that writes it first."
+            msg = f"The table '{table}' in {self.place} does not exist yet; run the stage that writes it first."
             raise StageError(msg)
         return opened
 
@@ -201,18 +281,28 @@ class Attempt:
 
         Raises:
             FencedError: if another attempt has committed for this owner since this one began.
+            StageError: if the disk is full; the table is as it was before.
         """
         order = _order(self.table, rows.schema)
         if isinstance(rows, pa.Table):
             rows, order = ds.dataset(rows.sort_by([(column, "ascending") for column in order]) if order else rows), ()
         for wait_seconds in backoff_seconds():
             try:
-                with unless_silent(self.lake.root):
+                with unless_full(self.table, self.lake.root), unless_silent(self.lake.root):
                     return self._commit_once(rows, order, provenance)
             except CommitFailedError:
                 time.sleep(wait_seconds)
         msg = f"The table '{self.table}' is being written by too many others at once; run this stage again."
         raise FencedError(msg)
+
+    def refuse_if_overtaken(self) -> None:
+        """Refuse to go on after this attempt's commit, if another attempt has committed for its owner since.
+
+        Raises:
+            FencedError: if so; what this attempt would write further belongs to rows that have been replaced.
+        """
+        if self.lake.commits_of(self.table, self.owner) != self.fence + 1:
+            raise self._overtaken()
 
     def _commit_once(self, rows: ds.Dataset, order: tuple[str, ...], provenance: Mapping[str, str]) -> Commit:
         """Commit on top of the newest version, in this order of columns, or not at all.
@@ -250,9 +340,13 @@ class Attempt:
 
     def _refuse_if_fenced(self, current: DeltaTable) -> None:
         if _count(current, self._app_id) != self.fence:
-            owner = ", ".join(f"{column} {value}" for column, value in self.owner.items())
-            msg = f"Another attempt has committed {owner} to '{self.table}' since this one began; this one is stale."
-            raise FencedError(msg)
+            raise self._overtaken()
+
+    def _overtaken(self) -> FencedError:
+        owner = ", ".join(f"{column} {value}" for column, value in self.owner.items())
+        return FencedError(
+            f"Another attempt has committed {owner} to '{self.table}' since this one began; this one is stale."
+        )
 
     def _append(self, current: DeltaTable, rows: pa.RecordBatchReader, metadata: Mapping[str, str]) -> None:
         properties = self._commit_properties(metadata)
@@ -313,11 +407,30 @@ def _schema_mode(table: DeltaTable, schema: pa.Schema) -> Literal["merge"] | Non
     return None if set(schema.names) == held else "merge"
 
 
-def _answer(sql: str, datasets: Mapping[str, ds.Dataset], parameters: Mapping[str, Any]) -> pa.Table:
-    with bounded_duckdb() as connection:
-        for name, dataset in datasets.items():
-            connection.register(name, dataset)
-        return connection.sql(sql, params=dict(parameters)).to_arrow_table()
+def _known_facts(
+    key: Sequence[str], needed: Iterable[tuple[str, str, date]], without_cycle: date | None, among: pa.Table | None
+) -> str:
+    """Return the definition of the view `facts` over `revisions`, and over the keys in `among` if there are any."""
+    chosen = (
+        "" if among is None else f"SEMI JOIN {_or_any(among.schema)} AS chosen USING ({quoted(among.schema.names)})"
+    )
+    where = " AND ".join(f"\"{column}\" {sign} DATE '{day}'" for column, sign, day in needed)
+    others = f"AND cycle IS DISTINCT FROM DATE '{without_cycle}'" if without_cycle else ""
+    order = f"PARTITION BY {quoted(key)} ORDER BY known_on DESC, cycle DESC"
+    return f"""
+        CREATE TEMP VIEW facts AS SELECT * EXCLUDE (deleted) FROM revisions {chosen} WHERE {where} {others}
+        QUALIFY row_number() OVER ({order}) = 1 AND NOT deleted
+    """  # noqa: S608 - names come from the feeds' contracts
+
+
+def _or_any(keys: pa.Schema) -> str:
+    """Return the query for the table `among` with `ANY` in place of each of its texts besides, in every combination."""
+    query = "among"
+    for column in keys:
+        if pa.types.is_string(column.type):
+            texts = f"""unnest(["{column.name}", '{ANY}']) AS "{column.name}\""""
+            query = f"""(SELECT {texts}, * EXCLUDE ("{column.name}") FROM {query})"""  # noqa: S608 - the same
+    return query
 
 
 def _order(table: str, schema: pa.Schema) -> tuple[str, ...]:

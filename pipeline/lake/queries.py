@@ -1,27 +1,17 @@
-"""DuckDB with bounded memory: what does not fit is put aside on disk, and gone when the query is over."""
+"""Rows compared and sorted in bounded memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-__all__ = ["bounded_duckdb", "same_rows", "sorted_batches"]
+from pipeline.bounded import bounded_duckdb, quoted
 
-MEMORY_LIMIT = "1GB"
+__all__ = ["same_rows", "sorted_batches"]
+
 BATCH_ROWS = 64 * 1024
-
-
-@contextmanager
-def bounded_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database of its own in memory that spills to a temporary folder beyond `MEMORY_LIMIT`."""
-    with TemporaryDirectory(prefix="trendmill-duckdb-") as spill:
-        settings = {"memory_limit": MEMORY_LIMIT, "temp_directory": spill, "preserve_insertion_order": False}
-        with duckdb.connect(config=settings) as connection:
-            yield connection
 
 
 def same_rows(held: ds.Dataset, fresh: ds.Dataset, columns: list[str]) -> bool:
@@ -30,7 +20,7 @@ def same_rows(held: ds.Dataset, fresh: ds.Dataset, columns: list[str]) -> bool:
     Rows are compared by the sum of their 64-bit hashes and their number, so that memory does not grow with them. The
     hash of a row is hashed once more: without that, values that change places between rows could cancel out.
     """
-    with bounded_duckdb() as connection:
+    with bounded_duckdb(any_order=True) as connection:
         connection.register("held", held)
         connection.register("fresh", fresh)
         sums = [
@@ -42,7 +32,7 @@ def same_rows(held: ds.Dataset, fresh: ds.Dataset, columns: list[str]) -> bool:
 
 def _sum_of_hashes(names: list[str], one: str, other: str) -> str:
     """Return the query for a table's sums; the union with none of the other's rows gives both the same types."""
-    columns = _quoted(names)
+    columns = quoted(names)
     return f"""
         SELECT count(*), sum(hash(hash({columns}))), sum(hash(hash({columns}), 1))
         FROM (SELECT {columns} FROM {one} UNION ALL SELECT {columns} FROM {other} WHERE false)
@@ -58,9 +48,9 @@ def sorted_batches(rows: ds.Dataset, columns: list[str], order: tuple[str, ...])
     if not order or _lie_in_order(rows, order[0]):
         yield _scanner(rows, columns).to_reader()
         return
-    with bounded_duckdb() as connection:
+    with bounded_duckdb(any_order=True) as connection:
         connection.register("unsorted", rows)
-        sql = f"SELECT {_quoted(columns)} FROM unsorted ORDER BY {_quoted(order)}"  # noqa: S608 - a schema's names
+        sql = f"SELECT {quoted(columns)} FROM unsorted ORDER BY {quoted(order)}"  # noqa: S608 - a schema's names
         yield connection.sql(sql).to_arrow_reader(BATCH_ROWS)
 
 
@@ -81,7 +71,3 @@ def _lie_in_order(rows: ds.Dataset, column: str) -> bool:
 def _scanner(rows: ds.Dataset, columns: list[str]) -> ds.Scanner:
     # Reading far ahead would hold in memory what the writer has not come to yet.
     return rows.scanner(columns=columns, batch_size=BATCH_ROWS, batch_readahead=4, fragment_readahead=1)
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)

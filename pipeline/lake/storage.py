@@ -1,24 +1,32 @@
 """Where tables lie: a local folder or an object store, which may not answer."""
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 import duckdb
+import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSelector, FileSystem, FileType, PyFileSystem
 
-from pipeline.errors import LakeUnavailableError
+from pipeline.bounded import is_disk_full
+from pipeline.errors import LakeUnavailableError, StageError
 
-__all__ = ["is_remote", "storage_options", "table_names", "unless_silent"]
+__all__ = ["is_remote", "masked", "storage_options", "table_names", "unless_full", "unless_silent"]
 
 _RETRIES = {"max_retries": "5", "retry_timeout": "30s", "connect_timeout": "5s", "timeout": "120s"}
 """Beyond these a store counts as silent; Airflow's retries have more patience."""
 
 _TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
+_QUERY = re.compile(r"(\w+://[^\s?'\"]*)\?[^\s'\"]*")
+_SPILLED = ("trendmill-duckdb-", "duckdb_temp", "max_temp_directory_size")
+"""Signs that it was no table's file that found no room, but what a query puts aside."""
 
 
 def is_remote(root: str) -> bool:
@@ -63,8 +71,35 @@ def unless_silent(root: str) -> Iterator[None]:
     except (OSError, DeltaError, duckdb.Error) as exc:
         if not is_remote(root) or not _comes_from_the_store(exc):
             raise
-        msg = f"The lake at {_masked(root)} does not answer ({_cause(exc)}); check its address, keys and network."
+        msg = f"The lake at {masked(root)} does not answer ({_cause(exc)}); check its address, keys and network."
         raise LakeUnavailableError(msg) from exc
+
+
+@contextmanager
+def unless_full(table: str, root: str) -> Iterator[None]:
+    """Turn whatever the libraries raise when a disk is full into one sentence that says which.
+
+    Raises:
+        StageError: if there is no room for a table's files, or for what a query over it puts aside.
+    """
+    try:
+        yield
+    except (OSError, DeltaError, duckdb.Error, pa.ArrowException) as exc:
+        if not is_disk_full(exc):
+            raise
+        if any(sign in str(exc) for sign in _SPILLED):
+            where = f"needs more room in {gettempdir()} than there is, to put rows aside"
+            way_out = "make room there, or let TMPDIR name a folder that has it"
+        else:
+            where, way_out = f"cannot be written to {masked(root)}", "make room there"
+        msg = f"The table '{table}' {where} ({_no_room(exc)}); {way_out}, and run this stage again."
+        raise StageError(msg) from exc
+
+
+def _no_room(exc: BaseException) -> str:
+    """Return how the system names it that there is no room."""
+    number = exc.errno if isinstance(exc, OSError) and exc.errno is not None else errno.ENOSPC
+    return os.strerror(number)
 
 
 def _comes_from_the_store(exc: BaseException) -> bool:
@@ -78,8 +113,9 @@ def _cause(exc: BaseException) -> str:
     """Return the first and the last of the reasons that the library lists, one below the other."""
     lines = [line.strip(" ↳\t") for line in _TERMINAL_COLOURS.sub("", str(exc)).splitlines()]
     told = [line for line in lines if line]
-    return _masked(": ".join(dict.fromkeys([told[0], told[-1]]))) if told else type(exc).__name__
+    return masked(": ".join(dict.fromkeys([told[0], told[-1]]))) if told else type(exc).__name__
 
 
-def _masked(text: str) -> str:
-    return _CREDENTIALS.sub("//***@", text)
+def masked(text: str) -> str:
+    """Return a text without the credentials and the query strings of the URLs in it."""
+    return _QUERY.sub(r"\1?...", _CREDENTIALS.sub("***@", text))

@@ -62,7 +62,7 @@ def tend(lake: Lake, table: str, versions_days: int) -> Tended:
 def _opened(lake: Lake, table: str) -> DeltaTable:
     opened = lake.open(table)
     if opened is None:
-        msg = f"there is no table '{table}' in {lake.root}"
+        msg = f"there is no table '{table}' in {lake.place}"
         raise ValueError(msg)
     return opened
 

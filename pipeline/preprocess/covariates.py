@@ -1,20 +1,24 @@
 """What may explain demand: prices, promotions, behaviour, the market's variables and the calendar."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Self
 
+import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.bounded import listed
 from pipeline.errors import StageError
 from pipeline.feeds import ANY
+from pipeline.lake import Between
 from pipeline.market import Market, VariableSettings
+from pipeline.preprocess.facts import Facts
 from pipeline.preprocess.grid import Grid
 
-__all__ = ["Columns", "behaviour", "calendar", "prices", "promotions", "rhythm", "variables"]
+__all__ = ["Columns", "behaviour", "calendar", "orders", "prices", "promotions", "rhythm", "variables"]
 
 PRICE_WINDOW_DAYS = 56
 """Trailing days whose mean price is the level that a period's price is compared with."""
@@ -56,27 +60,29 @@ class Columns:
         return Columns(names, np.concatenate([columns.values for columns in found], axis=-1))
 
 
-def prices(grid: Grid, facts: pa.Table) -> tuple[Columns, bool]:
-    """Return the log ratio of the price to its trailing mean, the discount off the list price, and if they are planned.
+def prices(grid: Grid, facts: Facts) -> tuple[Columns, bool]:
+    """Return the price as a logarithm, its log ratio to its trailing mean, the discount, and if they are planned.
 
-    Planned prices that reach the last period of the horizon are known ahead `[S, T + H, 2]`; others are of the past
-    `[S, T, 2]`. A period has the mean of its days' prices, or the price before it.
+    Planned prices that reach the last period of the horizon are known ahead `[S, T + H, 3]`; others are of the past
+    `[S, T, 3]`. A period has the mean of its days' prices, or the price before it. The discount is off the list price.
     """
     planned = _reaches(grid, facts)
     price, list_price = (
         _carried(grid.averaged(days)) for days in grid.by_day(facts, "price", "list_price", ahead=planned)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
+        log_price = np.log(price)
         ratio = np.log(price / _trailing_mean(price, PRICE_WINDOW_DAYS // grid.period_days))
         discount = 1 - price / list_price
     columns = {
+        "log_price": np.nan_to_num(log_price, neginf=0),
         "price_ratio": np.clip(np.nan_to_num(ratio), -_WIDEST_LOG_RATIO, _WIDEST_LOG_RATIO),
         "discount": np.clip(np.nan_to_num(discount), 0, 1),
     }
     return Columns.of(columns, price.shape), planned
 
 
-def promotions(grid: Grid, facts: pa.Table) -> Columns:
+def promotions(grid: Grid, facts: Facts) -> Columns:
     """Return the depth by kind of promotion, the deepest where several overlap, `[S, T + H, K]`.
 
     A promotion is about an item or a category, at a location, or about every one of them (`*`). A week has the mean
@@ -86,30 +92,43 @@ def promotions(grid: Grid, facts: pa.Table) -> Columns:
         SELECT position, day, kind, max(depth)::FLOAT AS value FROM (
             SELECT position, kind, depth,
                    unnest(range(greatest("start" - $start, 0), least("end" - $start, $last_day) + 1)) AS day
-            FROM facts JOIN series
-              ON facts.item IN ('{ANY}', series.item) AND facts.location IN ('{ANY}', series.location)
-             AND (facts.category = '{ANY}' OR facts.category = series.category)
+            FROM facts JOIN (
+                SELECT position, item, unnest(['{ANY}', location]) AS location, category AS own FROM (
+                    SELECT position, unnest(['{ANY}', item]) AS item, location, category FROM series
+                )
+            ) USING (item, location) WHERE facts.category IN ('{ANY}', own)
         ) GROUP BY ALL
     """  # noqa: S608 - a constant
-    found = grid.query(sql, last_day=grid.reach_days - 1, facts=facts)
+    kinds = facts.query("SELECT DISTINCT kind FROM facts")["kind"].to_pylist()
+    with facts.opened(among=grid.pairs) as connection:
+        found = grid.query(sql, connection, last_day=grid.reach_days - 1)
     columns = {}
-    for kind in sorted(set(facts["kind"].to_pylist())):
+    for kind in sorted(kinds):
         chosen = found["kind"] == kind
         rows, days, depth = (found[name][chosen] for name in ("position", "day", "value"))
         columns[f"promotion_{kind}"] = grid.averaged(np.nan_to_num(grid.dense(rows, days, depth, grid.reach_days)))
     return Columns.of(columns, (grid.size, grid.periods + grid.horizon))
 
 
-def behaviour(grid: Grid, facts: pa.Table) -> Columns:
+def orders(grid: Grid, sales: Facts) -> Columns:
+    """Return log(1 + number of orders), where the source counts them `[S, T, P]`."""
+    if not sales.query("SELECT count(orders) AS counted FROM facts")["counted"][0].as_py():
+        return Columns.of({}, (grid.size, grid.periods))
+    (days,) = grid.by_day(sales, "orders")
+    return Columns.of({"orders": np.log1p(grid.summed(days))}, (grid.size, grid.periods))
+
+
+def behaviour(grid: Grid, facts: Facts) -> Columns:
     """Return log(1 + count) of what visitors did, of those counts that the source gives, `[S, T, P]`."""
     counted = ("views", "cart_adds", "favourites", "searches", "visitors")
-    given = [name for name in counted if facts[name].null_count < facts.num_rows]
+    values = facts.query(f"SELECT {', '.join(f'count({name}) AS {name}' for name in counted)} FROM facts")  # noqa: S608
+    given = [name for name in counted if values[name][0].as_py()]
     counts = zip(given, grid.by_day(facts, *given), strict=True) if given else ()
     columns = {name: np.log1p(np.maximum(grid.summed(days), 0)) for name, days in counts}
     return Columns.of(columns, (grid.size, grid.periods))
 
 
-def variables(grid: Grid, facts: pa.Table, market: Market) -> tuple[Columns, Columns, Columns]:
+def variables(grid: Grid, facts: Facts, market: Market) -> tuple[Columns, Columns, Columns]:
     """Return the market's variables: of the past `[S, T, P]`, known of series `[S, T + H, K]`, shared `[T + H, Kc]`.
 
     A row is about a region, a location, an item, or every one of them (`*`); where several rows are about a series
@@ -118,12 +137,10 @@ def variables(grid: Grid, facts: pa.Table, market: Market) -> tuple[Columns, Col
     Raises:
         StageError: if a row names a region that the market maps to no locations.
     """
-    _refuse_unknown_regions(facts, market)
     past, known, shared = {}, {}, {}
-    for name, settings in market.variables.items():
-        rows = facts.filter(pc.equal(facts["variable"], name))
+    for name, everywhere, own in _told(grid, facts, market):
+        settings = market.variables[name]
         ahead = settings.known == "ahead"
-        everywhere, own = _general(grid, rows), _specific(grid, rows, market)
         if own is None and ahead:
             shared[f"market_{name}"] = _filled(grid, everywhere, settings)
             continue
@@ -154,13 +171,14 @@ def rhythm(grid: Grid) -> Columns:
     return Columns.of(columns, (grid.periods + grid.horizon,))
 
 
-def calendar(grid: Grid, facts: pa.Table) -> Columns:
+def calendar(grid: Grid, facts: Facts) -> Columns:
     """Return for each kind of event how many days of a period have one and how near one is, `[T + H, Kc]`.
 
     Nearness is 1 on the day and falls to 0 at the reach, before and after an event; a week has its nearest day's.
     """
-    kinds = facts["kind"].to_numpy(zero_copy_only=False)
-    days = facts["date"].to_numpy().astype("datetime64[D]")
+    found = facts.read(["kind", "date"])
+    kinds = found["kind"].to_numpy(zero_copy_only=False)
+    days = found["date"].to_numpy().astype("datetime64[D]")
     columns: dict[str, Floats] = {}
     for kind in (ALWAYS_THERE, *sorted(set(kinds) - {ALWAYS_THERE})):
         events = np.unique(days[kinds == kind])
@@ -170,10 +188,12 @@ def calendar(grid: Grid, facts: pa.Table) -> Columns:
     return Columns.of(columns, (grid.periods + grid.horizon,))
 
 
-def _reaches(grid: Grid, facts: pa.Table) -> bool:
+def _reaches(grid: Grid, facts: Facts) -> bool:
     """Return whether the facts of any series reach the horizon's last period."""
-    sql = "SELECT count(*) AS rows_there FROM facts JOIN series USING (item, location) WHERE date - $start >= $last_day"
-    return bool(grid.query(sql, last_day=grid.reach_days - grid.period_days, facts=facts)["rows_there"][0])
+    since = grid.start + timedelta(days=grid.reach_days - grid.period_days)
+    with facts.opened(between=Between("date", since, date.max), among=grid.pairs) as connection:
+        found = grid.query("SELECT count(*) AS rows_there FROM facts JOIN series USING (item, location)", connection)
+    return bool(found["rows_there"][0])
 
 
 def _carried(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -195,52 +215,80 @@ def _trailing_sum(values: NDArray[np.float64], window: int) -> NDArray[np.float6
     return total
 
 
-def _refuse_unknown_regions(facts: pa.Table, market: Market) -> None:
-    read = facts.filter(pc.is_in(facts["variable"], pa.array(sorted(market.variables), pa.string())))
-    unknown = sorted(set(read["region"].to_pylist()) - {ANY, *market.regions})
+def _named_closely(facts: Facts, market: Market) -> set[str]:
+    """Return the variables of which a row names an item, a location or a region, of whatever series.
+
+    Raises:
+        StageError: if a row names a region that the market maps to no locations.
+    """
+    sql = f"""
+        SELECT DISTINCT variable, region, location <> '{ANY}' OR item <> '{ANY}' AS named
+        FROM facts WHERE variable IN ({listed(market.variables)})
+    """  # noqa: S608 - constants and a market's own names
+    rows = facts.query(sql).to_pylist()
+    unknown = sorted({row["region"] for row in rows} - {ANY, *market.regions})
     if unknown:
         msg = (
             f"The feed 'market' of '{market.name}' speaks of the region '{unknown[0]}', which has no locations; "
             f"add '{unknown[0]}: [its locations]' under 'regions' in the market's file."
         )
         raise StageError(msg)
+    return {row["variable"] for row in rows if row["named"] or row["region"] != ANY}
 
 
-def _general(grid: Grid, rows: pa.Table) -> NDArray[np.float32]:
-    """Return what a variable says of every series, NaN where nothing `[days]`."""
-    sql = f"""
-        SELECT 0 AS position, date - $start AS day, value::FLOAT AS value FROM facts
-        WHERE item = '{ANY}' AND location = '{ANY}' AND region = '{ANY}' AND day BETWEEN 0 AND $last_day
-    """  # noqa: S608 - a constant
-    found = grid.query(sql, last_day=grid.reach_days - 1, facts=rows)
-    return np.asarray(grid.dense(found["position"], found["day"], found["value"], grid.reach_days)[0])
+def _told(
+    grid: Grid, facts: Facts, market: Market
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32] | None]]:
+    """Yield of each variable what is told of every series `[days]` and of single ones `[S, days]`, NaN where nothing.
 
-
-def _specific(grid: Grid, rows: pa.Table, market: Market) -> NDArray[np.float32] | None:
-    """Return what a variable says of single series, NaN where nothing; None where it names none `[S, days]`.
-
-    Each layer is as high as there are locations or items to tell apart, and lies over the one before it.
+    None stands for the latter where no row of the variable names anything closely, not even of other series.
     """
-    named = [pc.not_equal(rows[column], ANY) for column in ("item", "location", "region")]
-    rows = rows.filter(pc.or_(pc.or_(named[0], named[1]), named[2]))
-    if rows.num_rows == 0:
-        return None
+    named = _named_closely(facts, market)
+    with facts.opened(among=grid.pairs) as connection:
+        connection.register("regions", _places(market))
+        # Kept for all variables: the table of revisions is read once.
+        connection.execute("CREATE TEMP TABLE kept AS SELECT variable, region, location, item, date, value FROM facts")
+        for name in market.variables:
+            rows = f"SELECT * FROM kept WHERE variable = {listed([name])}"  # noqa: S608 - the market's own names
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW told AS {rows}")
+            yield name, _general(grid, connection), _specific(grid, connection) if name in named else None
+
+
+def _places(market: Market) -> pa.Table:
+    """Return the regions' locations, a row each."""
     pairs = [(region, location) for region, places in market.regions.items() for location in places]
-    regions = pa.table(
+    return pa.table(
         {
             "region": pa.array([region for region, _ in pairs], pa.string()),
             "place": pa.array([location for _, location in pairs], pa.string()),
         }
     )
+
+
+def _general(grid: Grid, connection: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
+    """Return what the rows in `told` say of every series, NaN where nothing `[days]`."""
+    sql = f"""
+        SELECT 0 AS position, date - $start AS day, value::FLOAT AS value FROM told
+        WHERE item = '{ANY}' AND location = '{ANY}' AND region = '{ANY}' AND day BETWEEN 0 AND $last_day
+    """  # noqa: S608 - a constant
+    found = grid.query(sql, connection, last_day=grid.reach_days - 1)
+    return np.asarray(grid.dense(found["position"], found["day"], found["value"], grid.reach_days)[0])
+
+
+def _specific(grid: Grid, connection: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
+    """Return what the rows in `told` say of single series, NaN where nothing `[S, days]`.
+
+    Each layer is as high as there are locations or items to tell apart, and lies over the one before it.
+    """
     values = np.full((grid.size, grid.reach_days), np.nan, np.float32)
     for keys in (("location",), ("item",), ("item", "location")):
-        layer = _layer(grid, rows, regions, keys)
+        layer = _layer(grid, connection, keys)
         if layer is not None:
             values = np.where(np.isnan(layer), values, layer)
     return values
 
 
-def _layer(grid: Grid, rows: pa.Table, regions: pa.Table, keys: tuple[str, ...]) -> NDArray[np.float32] | None:
+def _layer(grid: Grid, connection: duckdb.DuckDBPyConnection, keys: tuple[str, ...]) -> NDArray[np.float32] | None:
     """Return what the rows say that name exactly these keys, a region standing for its locations `[S, days]`.
 
     None where they say nothing.
@@ -250,9 +298,9 @@ def _layer(grid: Grid, rows: pa.Table, regions: pa.Table, keys: tuple[str, ...])
     sql = f"""
         WITH placed AS (
             SELECT item, CASE WHEN location = '{ANY}' THEN coalesce(place, '{ANY}') ELSE location END AS location,
-                   date - $start AS day, value, location <> '{ANY}' AS by_location, facts.region
-            FROM facts LEFT JOIN regions ON facts.region = regions.region
-            WHERE (facts.region = '{ANY}' OR (place IS NOT NULL AND location IN ('{ANY}', place)))
+                   date - $start AS day, value, location <> '{ANY}' AS by_location, told.region
+            FROM told LEFT JOIN regions ON told.region = regions.region
+            WHERE (told.region = '{ANY}' OR (place IS NOT NULL AND location IN ('{ANY}', place)))
               AND day BETWEEN 0 AND $last_day
         ), codes AS (
             SELECT DISTINCT {", ".join(keys)}, {rank} AS code FROM series
@@ -260,7 +308,7 @@ def _layer(grid: Grid, rows: pa.Table, regions: pa.Table, keys: tuple[str, ...])
         SELECT code, day, value::FLOAT AS value FROM placed JOIN codes USING ({", ".join(keys)}) WHERE {named}
         QUALIFY row_number() OVER (PARTITION BY code, day ORDER BY by_location DESC, region <> '{ANY}' DESC, region) = 1
     """  # noqa: S608 - constants
-    found = grid.query(sql, last_day=grid.reach_days - 1, facts=rows, regions=regions)
+    found = grid.query(sql, connection, last_day=grid.reach_days - 1)
     if not len(found["code"]):
         return None
     codes = grid.query(f"SELECT {rank} AS code FROM series ORDER BY position")["code"]  # noqa: S608

@@ -1,8 +1,9 @@
 """Grid: the series and periods of a panel, and how long facts find their place in its dense arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +12,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.bounded import bounded_duckdb
+from pipeline.lake import Between
+from pipeline.preprocess.facts import Facts
+
 __all__ = ["Grid"]
+
+_BATCH_ROWS = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,10 @@ class Grid:
         """All days of history and horizon `[(T + H) x days]`."""
         return np.datetime64(self.start, "D") + np.arange(self.reach_days)
 
-    def by_day(self, facts: pa.Table, *columns: str, ahead: bool = False) -> Iterator[NDArray[np.float32]]:
-        """Yield columns of facts that name item, location and date, each `[S, days]`, NaN where there is no value.
+    def by_day(self, facts: Facts, *columns: str, ahead: bool = False) -> list[NDArray[np.float32]]:
+        """Return columns of facts that name item, location and date, each `[S, days]`, NaN where there is no value.
+
+        Only the series' own facts are read, and each batch of them goes to its place as it comes.
 
         Args:
             facts: one row an item, location and date.
@@ -56,15 +65,17 @@ class Grid:
             ahead: whether the days of the horizon are wanted too.
         """
         n_days = self.reach_days if ahead else self.history_days
+        days = Between("date", self.start, self.start + timedelta(days=n_days - 1))
         values = ", ".join(f'"{column}"::FLOAT AS "{column}"' for column in columns)
-        found = self.query(
-            f"SELECT position, date - $start AS day, {values} FROM facts "  # noqa: S608 - names of contracts
-            "JOIN series USING (item, location) WHERE day BETWEEN 0 AND $last_day",
-            last_day=n_days - 1,
-            facts=facts,
-        )
-        for column in columns:
-            yield self.dense(found["position"], found["day"], found[column], n_days)
+        sql = f"SELECT position, date - $start AS day, {values} FROM facts JOIN series USING (item, location)"  # noqa: S608
+        dense = [np.full((self.size, n_days), np.nan, np.float32) for _ in columns]
+        with facts.opened(between=days, among=self.pairs) as connection:
+            connection.register("series", self._positioned)
+            for batch in connection.sql(sql, params={"start": self.start}).to_arrow_reader(_BATCH_ROWS):
+                rows, at, *found = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
+                for place, column in zip(dense, found, strict=True):
+                    place[rows, at] = column
+        return dense
 
     def dense(
         self, rows: NDArray[np.integer], days: NDArray[np.integer], values: NDArray[np.floating], n_days: int
@@ -74,13 +85,29 @@ class Grid:
         dense[rows, days] = values
         return dense
 
-    def query(self, sql: str, *, last_day: int | None = None, **tables: pa.Table) -> dict[str, NDArray[Any]]:
-        """Return what a DuckDB query says over tables and `series` (with `position`); a null number is NaN."""
-        parameters: dict[str, Any] = {"start": self.start} | ({} if last_day is None else {"last_day": last_day})
-        with duckdb.connect() as connection:
-            for name, table in (tables | {"series": self._positioned}).items():
-                connection.register(name, table)
-            found = connection.sql(sql, params={name: parameters[name] for name in parameters if f"${name}" in sql})
+    def query(
+        self,
+        sql: str,
+        connection: duckdb.DuckDBPyConnection | None = None,
+        *,
+        last_day: int | None = None,
+        tables: Mapping[str, pa.Table] | None = None,
+        **parameters: Any,  # noqa: ANN401
+    ) -> dict[str, NDArray[Any]]:
+        """Return what a DuckDB query says over `series` (with `position`) and more; a null number is NaN.
+
+        Args:
+            sql: the query; `$start` in it is the first day.
+            connection: a database that has what the query reads; without one, a new one.
+            last_day: what `$last_day` stands for.
+            tables: small tables that the query reads besides, by name.
+            parameters: values of the query's other `$names`.
+        """
+        given = parameters | {"start": self.start, "last_day": last_day}
+        with nullcontext(connection) if connection is not None else bounded_duckdb() as database:
+            for name, table in {**(tables or {}), "series": self._positioned}.items():
+                database.register(name, table)
+            found = database.sql(sql, params={name: given[name] for name in given if f"${name}" in sql})
             return {name: _without_mask(values) for name, values in found.fetchnumpy().items()}
 
     def summed(self, days: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -110,6 +137,11 @@ class Grid:
 
     def _folded(self, days: NDArray[Any]) -> NDArray[Any]:
         return days.reshape(*days.shape[:-1], -1, self.period_days)
+
+    @cached_property
+    def pairs(self) -> pa.Table:
+        """Item and location of each series `[S]`."""
+        return self.series.select(["item", "location"])
 
     @cached_property
     def _positioned(self) -> pa.Table:

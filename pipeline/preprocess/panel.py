@@ -23,7 +23,7 @@ class Panel:
 
     Its axis counts periods of the frequency: days, or weeks from Monday to Sunday. S series, T periods of history, H
     periods of known future, P past covariates, K known covariates of a series, Kc known covariates that all series
-    share, C static attributes. Nothing in it is NaN.
+    share, C static attributes, D traits. Nothing in it is NaN.
     """
 
     unique_id: NDArray[np.str_]
@@ -34,6 +34,8 @@ class Panel:
     """Units demanded in the period; 0 where not observed, so that sums stay finite `[S, T]`."""
     observed: NDArray[np.bool_]
     """False before launch, after the end, out of stock, and where the period is unknown `[S, T]`."""
+    at_least: NDArray[np.float32]
+    """Units sold while a series was out of stock: demand was at least as much; 0 in all other periods `[S, T]`."""
     available: NDArray[np.float32]
     """Share of the period for which the series could be bought; 1 where no stock feed tells `[S, T]`."""
     ends: NDArray[np.int32]
@@ -52,6 +54,9 @@ class Panel:
     static_names: tuple[str, ...]
     static_levels: tuple[tuple[str, ...], ...]
     """The labels behind the codes, one tuple an attribute."""
+    traits: NDArray[np.float32]
+    """Static numbers, such as the vectors of titles `[S, D]`."""
+    trait_names: tuple[str, ...]
     horizon: int
     """H: how many periods of known future follow the history."""
     frequency: Literal["D", "W"] = "D"
@@ -63,12 +68,14 @@ class Panel:
         expected = {
             "unique_id": (s,),
             "observed": (s, t),
+            "at_least": (s, t),
             "available": (s, t),
             "ends": (s,),
             "past": (s, t, len(self.past_names)),
             "known": (s, t + self.horizon, len(self.known_names)),
             "shared": (t + self.horizon, len(self.shared_names)),
             "static": (s, len(self.static_names)),
+            "traits": (s, len(self.trait_names)),
         }
         for name, shape in expected.items():
             found = getattr(self, name).shape
@@ -125,6 +132,7 @@ class Panel:
             self,
             y=self.y[:, :t],
             observed=self.observed[:, :t],
+            at_least=self.at_least[:, :t],
             available=self.available[:, :t],
             past=self.past[:, :t],
             known=self.known[:, :ahead],
@@ -134,7 +142,7 @@ class Panel:
     def take(self, rows: Sequence[int] | NDArray[np.integer]) -> "Panel":
         """Return the panel of some of its series, by position."""
         index = np.asarray(rows)
-        by_series = ("unique_id", "y", "observed", "available", "ends", "past", "known", "static")
+        by_series = ("unique_id", "y", "observed", "at_least", "available", "ends", "past", "known", "static", "traits")
         return replace(self, **{name: getattr(self, name)[index] for name in by_series})
 
     def fingerprint(self) -> str:
@@ -171,6 +179,7 @@ class Panel:
             shared_names=tuple(meta["shared_names"]),
             static_names=tuple(meta["static_names"]),
             static_levels=tuple(tuple(levels) for levels in meta["static_levels"]),
+            trait_names=tuple(meta["trait_names"]),
             **arrays,
         )
 
@@ -180,4 +189,16 @@ class Panel:
 
     @staticmethod
     def _array_names() -> tuple[str, ...]:
-        return ("unique_id", "y", "observed", "available", "ends", "past", "known", "shared", "static")
+        return (
+            "unique_id",
+            "y",
+            "observed",
+            "at_least",
+            "available",
+            "ends",
+            "past",
+            "known",
+            "shared",
+            "static",
+            "traits",
+        )

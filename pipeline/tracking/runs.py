@@ -96,9 +96,9 @@ class CandidateRun:
         client = connect(self.cycle)
         tags = {f"input.{name}": value for name, value in inputs.items()} | provenance() | _packages()
         client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        root = self.cycle.lake.root
+        place = self.cycle.lake.place
         tables = [
-            DatasetInput(Dataset(name, f"version {value}", "delta", json.dumps({"uri": f"{root}/{name}"})))
+            DatasetInput(Dataset(name, f"version {value}", "delta", json.dumps({"uri": f"{place}/{name}"})))
             for name, value in inputs.items()
             if self.cycle.lake.exists(name)
         ]

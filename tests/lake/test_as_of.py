@@ -67,6 +67,7 @@ class Delivery:
         return [fact.row(self.cycle) for fact in self.facts]
 
 
+LATE = Fact("late", about=0, units=9, deleted=False, known_from_its_day=True)
 TENDED = "tended"
 facts = st.builds(
     Fact, st.sampled_from("ab"), st.integers(0, 3), st.integers(0, 2), st.booleans(), st.booleans()
@@ -92,6 +93,12 @@ def check(history: list, day: int, window: tuple[int, int], left_out: int) -> No
         since, until = on(min(window)), on(max(window))
         within = as_of(lake, day, between=Between("date", since, until))
         assert within == [row for row in known if since <= row["date"] <= until]
+        chosen = pa.table({"item": ["b"], "date": [since]})
+        assert as_of(lake, day, among=chosen) == [row for row in known if (row["item"], row["date"]) == ("b", since)]
+        pinned = lake.version(TABLE)
+        lake.attempt(TABLE, cycle=on(DAYS)).commit(pa.Table.from_pylist([LATE.row(0)], schema=FACTS))
+        assert as_of(lake, day, version=pinned) == known
+        lake.attempt(TABLE, cycle=on(DAYS)).commit(FACTS.empty_table())
         others = {cycle: rows for cycle, rows in seen.items() if cycle != left_out}
         assert as_of(lake, day, without_cycle=on(left_out)) == oracle(others, day)
         tend(lake, TABLE, versions_days=0)
@@ -178,10 +185,48 @@ def test_a_correction_a_deletion_and_a_return_are_each_known_from_their_day(lake
     assert known == [[], [5], [5], [6], [6], [], [], [7], [7]]
 
 
-def test_a_window_is_of_a_column_of_the_key(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "narrowed", [{"between": Between("known_on", DAY, DAY)}, {"among": pa.table({"known_on": [DAY]})}]
+)
+def test_facts_are_chosen_by_columns_of_the_key(tmp_path: Path, narrowed: dict) -> None:
     lake = written(str(tmp_path), [])
     with pytest.raises(ValueError, match="'known_on' is not part of the key"):
-        lake.as_of("sales", KEY, DAY, between=Between("known_on", DAY, DAY))
+        lake.as_of("sales", KEY, DAY, **narrowed)
+
+
+def test_facts_about_everything_are_among_those_of_each_key(tmp_path: Path) -> None:
+    key, lake = FEEDS["promotions"].key, Lake(str(tmp_path))
+    places = [("a", "north"), ("a", "*"), ("*", "north"), ("*", "*"), ("a", "south"), ("b", "*"), ("b", "north")]
+    facts = [
+        {"known_on": DAY, "item": item, "location": location, "category": "c", "start": DAY, "kind": "x"}
+        | {"deleted": False}
+        for item, location in places
+    ]
+    lake.attempt("facts/promotions", cycle=DAY).commit(pa.Table.from_pylist(facts))
+
+    def chosen(among: pa.Table) -> list[tuple[str, str]]:
+        found = lake.as_of("promotions", key, DAY, columns=["item", "location"], among=among)
+        return sorted(tuple(row.values()) for row in found.to_pylist())
+
+    assert chosen(pa.table({"item": ["a"], "location": ["north"]})) == sorted(places[:4])
+    assert chosen(pa.table({"item": ["a", "a", "z"]})) == sorted(places[:5])
+    assert chosen(pa.table({"location": ["south"], "item": ["b"]})) == sorted([("*", "*"), ("b", "*")])
+    assert chosen(pa.table({"item": pa.array([], pa.string())})) == []
+
+
+def test_columns_that_nobody_asks_for_are_not_read(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    one = Fact("a", 0, 1, deleted=False, known_from_its_day=False).row(0)
+    many = {name: pa.repeat(pa.scalar(value, FACTS.field(name).type), 10_000) for name, value in one.items()}
+    table = pa.table(many | {"item": pa.array(range(10_000)).cast(pa.string())}, schema=FACTS)
+    lake.attempt(TABLE, cycle=on(0)).commit(table)
+    (file,) = lake.open(TABLE).file_uris()
+    assert spoil_outside(Path(file), Between("date", on(5), on(5))) == 1
+    assert lake.as_of("sales", KEY, on(0), columns=["item", "date"]).column_names == ["item", "date"]
+    with lake.known("sales", KEY, on(0), among=pa.table({"item": ["7"]})) as connection:
+        assert connection.sql("SELECT item, count(*) FROM facts GROUP BY item").fetchall() == [("7", 1)]
+    with pytest.raises(duckdb.Error):
+        lake.as_of("sales", KEY, on(0))
 
 
 @pytest.mark.parametrize("tended", [False, True])

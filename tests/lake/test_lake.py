@@ -1,5 +1,7 @@
 """The lake's promises, in a folder and in an object store: whole versions, fenced attempts, idempotent commits."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -237,10 +239,44 @@ def test_tables_are_queried_under_their_names(lake: Lake) -> None:
     assert lake.query(sql, ["facts/sales", "t"], more=4)["units"].to_pylist() == [10]
 
 
-def test_an_old_version_can_be_read(lake: Lake) -> None:
+def test_an_old_version_can_be_read_and_queried(lake: Lake) -> None:
     first = lake.attempt("t", cycle=DAY).commit(rows(1)).version
     lake.attempt("t", cycle=DAY).commit(rows(2))
     assert lake.read("t", version=first)["units"].to_pylist() == [1]
+    lake.attempt("u", cycle=DAY).commit(rows(3))
+    sql = "SELECT t.units + u.units AS units FROM t, u"
+    assert lake.query(sql, ["t", "u"], versions={"t": first})["units"].to_pylist() == [4]
+    assert lake.query(sql, ["t", "u"])["units"].to_pylist() == [5]
+
+
+FULL_DISK = """
+import resource, sys
+from datetime import date
+import numpy as np
+import pyarrow as pa
+from pipeline.errors import StageError
+from pipeline.lake import Lake
+
+numbers = np.random.default_rng(1).random(50_000)
+attempt = Lake(sys.argv[1]).attempt("facts/sales", cycle=date(2021, 3, 2))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    attempt.commit(pa.table({"item": numbers.astype(str).tolist(), "units": numbers}))
+except StageError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_disk_that_fills_up_during_a_commit_is_told_by_the_tables_name(tmp_path: Path) -> None:
+    lake = Lake(f"{tmp_path}/lake/small")
+    lake.attempt("facts/sales", cycle=DAY).commit(rows(1))
+    before = lake.version("facts/sales")
+    ended = subprocess.run([sys.executable, "-c", FULL_DISK, lake.root], stderr=subprocess.PIPE, text=True, check=False)
+    told = ended.stderr.strip().splitlines()[-1]
+    assert told.startswith(f"The table 'facts/sales' cannot be written to {lake.root} (No space left on device)")
+    assert lake.version("facts/sales") == before
+    assert lake.read("facts/sales").num_rows == 1
+    assert lake.attempt("facts/sales", cycle=DAY + timedelta(days=1)).commit(rows(2)).changed
 
 
 def test_table_that_was_never_written_is_told_in_a_sentence(lake: Lake) -> None:

@@ -16,6 +16,7 @@ from pipeline.cycle import Cycle, Home, open_cycle
 from pipeline.feeds import FEEDS, FeedName
 from pipeline.preprocess import Panel
 from pipeline.preprocess.build import build_panel
+from pipeline.preprocess.facts import facts_of, versions_of
 
 START = date(2021, 1, 4)
 """A Monday."""
@@ -45,7 +46,7 @@ class World:
 
     def panel(self) -> Panel:
         """Build the panel of the as-of day."""
-        return build_panel(self.cycle)
+        return build_panel(self.cycle, facts_of(self.cycle, versions_of(self.cycle)))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import StageError
 from pipeline.preprocess.panel import NEVER
+from pipeline.preprocess.titles import TITLE_TRAITS, title_clusters, title_vectors
 from tests.preprocess.conftest import AS_OF, ITEMS, LOCATIONS, START, World, known, past, random_sales, row_of, shared
 
 DAYS = (AS_OF - START).days + 1
@@ -96,9 +97,9 @@ def test_prices_are_known_ahead_where_their_plan_reaches_the_horizon(world: Call
     panel = made.panel()
     if reach < 14:
         assert panel.known_names == ()
-        assert panel.past_names == ("price_ratio", "discount")
+        assert panel.past_names == ("log_price", "price_ratio", "discount")
         return
-    assert panel.known_names == ("price_ratio", "discount")
+    assert panel.known_names == ("log_price", "price_ratio", "discount")
     np.testing.assert_allclose(known(panel, "discount", "cup/north")[-6:], [0] + [0.5] * 5)
     assert known(panel, "price_ratio", "cup/north")[-1] == pytest.approx(np.log(2 / ((51 * 4 + 5 * 2) / 56)), rel=1e-5)
     assert not known(panel, "discount", "pan/north").any()
@@ -108,7 +109,7 @@ def test_a_weekly_plan_may_be_dated_by_mondays(world: Callable[..., World]) -> N
     made = world(frequency="W", feeds=["sales", "prices"])
     mondays = pd.concat([rows("cup", "north", range(n, n + 1), price=4.0) for n in range(0, DAYS + 28, 7)])
     made.put("prices", mondays)
-    assert made.panel().known_names == ("price_ratio", "discount")
+    assert made.panel().known_names == ("log_price", "price_ratio", "discount")
 
 
 def test_daily_promotions_reach_every_item_a_category_or_one(world: Callable[..., World]) -> None:
@@ -227,10 +228,53 @@ def test_a_week_belongs_to_an_item_that_was_sold_on_any_day_of_it(world: Callabl
     assert panel.ends[row_of(panel, "cup/north")] == 6
 
 
-def test_returns_orders_and_buyers_change_nothing(world: Callable[..., World]) -> None:
+def test_returns_and_buyers_change_nothing(world: Callable[..., World]) -> None:
     plain = world(name="plain").panel()
-    sales = random_sales().assign(returns=3.0, orders=2, buyers=None, revenue=np.nan)
+    sales = random_sales().assign(returns=3.0, buyers=None, revenue=np.nan)
     assert world(name="more", sales=sales).panel().fingerprint() == plain.fingerprint()
+
+
+@pytest.mark.parametrize("frequency", ["D", "W"])
+def test_orders_are_counted_by_the_period_where_the_source_counts_them(
+    world: Callable[..., World], frequency: str
+) -> None:
+    assert world(name="plain", frequency=frequency).panel().past_names == ()
+    sales = random_sales().assign(orders=2)
+    panel = world(name="more", frequency=frequency, sales=sales).panel()
+    assert panel.past_names == ("orders",)
+    item, location = panel.unique_id[0].split("/")
+    mine = sales[(sales["item"] == item) & (sales["location"] == location)]
+    expected = np.zeros(panel.y.shape[1])
+    period = (pd.to_datetime(mine["date"]) - pd.Timestamp(panel.start)).dt.days // panel.period_days
+    np.add.at(expected, period[period < len(expected)], 2)
+    np.testing.assert_allclose(np.expm1(panel.past[0, :, 0]), expected, rtol=1e-5)
+
+
+def test_what_was_sold_while_out_of_stock_is_the_least_that_was_demanded(world: Callable[..., World]) -> None:
+    made = world(feeds=["sales", "stock"])
+    panel = made.panel()
+    at = int(np.flatnonzero(panel.y[0] > 0)[5])
+    item, location = panel.unique_id[0].split("/")
+    made.put("stock", rows(item, location, [at], on_hand=0.0, in_stock_share=0.2))
+    emptied = made.panel()
+    assert not emptied.observed[0, at]
+    assert emptied.y[0, at] == 0
+    assert emptied.at_least[0, at] == panel.y[0, at]
+    assert emptied.at_least.sum() == panel.y[0, at]
+
+
+def test_titles_become_vectors_and_clusters_where_there_are_enough() -> None:
+    nouns = ("LANTERN", "TEAPOT", "CUSHION")
+    titles = [f"{colour} {noun} {word}" for noun in nouns for colour in ("RED", "BLUE", "GREEN", "WHITE", "PINK")
+              for word in ("SMALL", "LARGE", "RETRO", "GLASS", "METAL")]  # fmt: skip
+    vectors = title_vectors(titles)
+    assert vectors.shape == (75, TITLE_TRAITS) or vectors.shape[1] == 0
+    np.testing.assert_array_equal(title_vectors(titles), vectors)
+    clusters = title_clusters(vectors)
+    assert len(set(clusters)) > 1
+    counts = np.bincount(clusters)
+    assert (np.diff(counts) <= 0).all()
+    assert title_vectors(["", "LONE TITLE"]).shape == (2, 0)
 
 
 FEEDS_WITH_A_FUTURE = ["sales", "stock", "prices", "promotions", "behaviour", "catalogue", "market", "calendar"]
@@ -277,7 +321,8 @@ def test_what_is_learnt_after_the_day_changes_no_bit(world: Callable[..., World]
     after = made.panel()
     assert after.fingerprint() == before.fingerprint()
     for field in fields(before):
-        np.testing.assert_array_equal(getattr(after, field.name), getattr(before, field.name))
+        one, other = getattr(after, field.name), getattr(before, field.name)
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
     assert before.past.any()
     assert before.known.any()
 

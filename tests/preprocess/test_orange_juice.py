@@ -49,4 +49,4 @@ def test_weeks_that_a_store_does_not_report_are_unknown(tmp_path: Path, home: Ho
     np.testing.assert_array_equal(panel.observed, expected.notna())
     np.testing.assert_array_equal(panel.y, expected.fillna(0).to_numpy(np.float32))
     assert 0 < (~panel.observed).mean() < 0.2
-    assert panel.past_names == ("price_ratio", "discount")
+    assert panel.past_names == ("log_price", "price_ratio", "discount")

@@ -66,8 +66,8 @@ def test_promotions_planned_less_far_than_the_horizon_are_known_only_afterwards(
 ) -> None:
     late = preprocessed(open_cycle(small_market(plan_ahead_days=13), AS_OF, home))
     assert late.known_names == ()
-    assert late.past_names == ("price_ratio", "discount", "promotion_display")
-    assert late.past[:, :, 2].any()
+    assert late.past_names == ("orders", "log_price", "price_ratio", "discount", "promotion_display")
+    assert late.past[:, :, 4].any()
 
 
 def test_price_is_compared_with_its_own_past_only(panel: Panel) -> None:

@@ -216,7 +216,7 @@ def test_variables_attach_to_regions_locations_and_items(world: Callable[..., Wo
         "items": pd.DataFrame({"item": ITEMS}),
         "locations": pd.DataFrame({"location": LOCATIONS, "region": ["coast", "inland"]}),
     }
-    budget = oracle(f"{days} SELECT * FROM weekly WHERE variable = 'budget'", **tables)  # noqa: S608
+    budget = oracle(f"{days} SELECT * FROM weekly WHERE variable = 'budget'", **tables)
     carried = """
         SELECT unique_id, variable, week, last_value(value IGNORE NULLS) OVER
                (PARTITION BY unique_id, variable ORDER BY week) AS value FROM weekly
