@@ -6,7 +6,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-__all__ = ["ANY", "FEEDS", "Feed", "FeedName", "Grain", "Role"]
+__all__ = ["ANY", "FEEDS", "LARGEST_NUMBER", "Feed", "FeedName", "Grain", "Role"]
 
 FeedName = Literal["sales", "behaviour", "stock", "prices", "promotions", "catalogue", "market", "calendar"]
 
@@ -15,6 +15,9 @@ Grain = Literal["facts", "lines"]
 
 Role = Literal["key", "target", "past", "known", "static", "mask", "about"]
 """What a column is to a model: known only after the day, known ahead, without a day, or a mask of unseen demand."""
+
+LARGEST_NUMBER = 1e12
+"""No units, no money and no other number of a fact is larger; it leaves room in whatever sums are taken in."""
 
 ANY = "*"
 """In a key column: the row is about every item, category, location or region."""
@@ -30,7 +33,7 @@ class Feed:
     """Columns of a fact; nullable ones may be missing from a source."""
     key: tuple[str, ...]
     day: str | None
-    """The column that says which day a row is about; None where rows are about no day."""
+    """The column that says which day a row is about, or the first one; None where rows are about no day."""
     roles: Mapping[str, Role]
     """Role of each column that is not part of the key."""
     defaults: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +48,13 @@ class Feed:
     """Columns that tell raw lines apart where all of them are given; else only word-for-word repeats are known."""
     personal: tuple[str, ...] = ()
     """Columns of a raw line that never pass the landing zone."""
+    last_day: str | None = None
+    """The column that says until which day a row tells of something, where it is not `day` alone."""
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether rows may be about days to come."""
+        return "known" in self.roles.values()
 
     def landed_schema(self, grain: Grain) -> pa.Schema:
         """Return the schema of a landed batch of this grain."""
@@ -177,6 +187,7 @@ FEEDS: dict[FeedName, Feed] = {
             day="start",
             roles={"end": "known", "depth": "known", "channel": "about", "planned": "about"},
             defaults={"item": ANY, "category": ANY, "location": ANY},
+            last_day="end",
         ),
         Feed(
             name="catalogue",
@@ -222,7 +233,7 @@ FEEDS: dict[FeedName, Feed] = {
             ),
             key=("variable", "region", "location", "item", "date"),
             day="date",
-            roles={"value": "past"},  # or known ahead, as the market's `variables` say of each
+            roles={"value": "known"},  # or known after the day only, as the market's `variables` say of each
             defaults={"region": ANY, "location": ANY, "item": ANY},
         ),
         Feed(

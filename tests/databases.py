@@ -186,7 +186,7 @@ def _insert(engine: sa.Engine, name: str, table: pa.Table, owner: str | None = N
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
         connection.exec_driver_sql(f"CREATE TABLE {name} ({kinds})")
         if table.num_rows:
-            connection.execute(sa.text(f"INSERT INTO {name} VALUES ({marks})"), table.to_pylist())  # noqa: S608
+            connection.execute(sa.text(f"INSERT INTO {name} VALUES ({marks})"), table.to_pylist())
         if owner:
             connection.exec_driver_sql(f"ALTER TABLE {name} OWNER TO {owner}")
 

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ from pipeline.cycle import Cycle
 from pipeline.errors import StageError
 from pipeline.feeds import FEEDS, FeedName, Grain
 
-__all__ = ["Landed", "land", "landed", "scratch"]
+__all__ = ["Landed", "batches_before", "has_landed", "land", "landed", "remove_batch", "scratch"]
 
 PART_ROWS = 1_000_000
 """Rows a part file: what a collection holds in memory at once, twice."""
@@ -35,6 +36,8 @@ ROW_GROUP_ROWS = 65_536
 
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
+_BATCH = re.compile(r"\.*(?P<day>\d{4}-\d{2}-\d{2})(\.[0-9a-f]+)?")
+"""A batch's folder, or with dots before and a random part behind it one that was never finished."""
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
 
 
@@ -75,6 +78,8 @@ class _Landing:
 
     def __init__(self, folder: Path, schema: pa.Schema, day: str | None) -> None:
         self.rows = 0
+        self.dated = 0
+        """Rows among them that have a day."""
         self.parts: list[str] = []
         self.days: Counter[date | None] = Counter()
         self._folder = folder
@@ -93,6 +98,7 @@ class _Landing:
             self._waiting.append(piece)
             self._waiting_rows += piece.num_rows
             self.rows += piece.num_rows
+            self.dated += 0 if self._day is None else piece.num_rows - piece.column(self._day).null_count
             if self._waiting_rows >= PART_ROWS:
                 self._put_down()
 
@@ -190,6 +196,36 @@ def scratch(cycle: Cycle, feed: FeedName) -> Iterator[Path]:
         raise StageError(msg) from exc
 
 
+def has_landed(cycle: Cycle, feed: FeedName) -> bool:
+    """Return whether this cycle has landed a batch of a feed."""
+    return (cycle.landing_dir(feed) / _MANIFEST).exists()
+
+
+def batches_before(landing: Path, oldest: date) -> Iterator[Path]:
+    """Yield the folders of all feeds' batches of as-of days before a day, and what killed attempts have left of them.
+
+    Args:
+        landing: a market's folder of the landing zone.
+        oldest: first as-of day whose batches are passed over.
+    """
+    for folder in sorted(landing.glob("*/*")):
+        named = _BATCH.fullmatch(folder.name)
+        if named and folder.is_dir() and date.fromisoformat(named["day"]) < oldest:
+            yield folder
+
+
+def remove_batch(folder: Path) -> None:
+    """Remove a batch.
+
+    Raises:
+        FileNotFoundError: if somebody else was faster.
+    """
+    named = _BATCH.fullmatch(folder.name)
+    # Out of sight first: whoever is killed half-way through leaves no batch that looks whole.
+    doomed = folder.rename(_aside(folder.with_name(named["day"] if named else folder.name)))
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def landed(cycle: Cycle, feed: FeedName) -> Landed:
     """Return the batch that this cycle has landed of a feed.
 
@@ -250,11 +286,16 @@ def _sorted_by_day(rows: pa.Table, day: str) -> pa.Table:
 
 def _held_folder(target: Path) -> tuple[Path, int]:
     """Return a new folder beside the target and its lock; it is locked before it has a name that others clear away."""
-    folder = target.with_name(f".{target.name}.{uuid4().hex}")
+    folder = _aside(target)
     unlocked = target.with_name(f"..{folder.name}")
     unlocked.mkdir(parents=True)
     held = _locked(unlocked)
     return unlocked.rename(folder), held
+
+
+def _aside(target: Path) -> Path:
+    """Return a name beside a batch that nobody takes for one."""
+    return target.with_name(f".{target.name}.{uuid4().hex}")
 
 
 def _locked(folder: Path) -> int:
@@ -275,7 +316,7 @@ def _remove_leftovers(target: Path) -> None:
 def _put_in_place(folder: Path, target: Path) -> None:
     """Let the folder stand where the target stands; of several at once, the last one stays."""
     while True:
-        replaced = target.with_name(f".{target.name}.{uuid4().hex}")
+        replaced = _aside(target)
         with suppress(FileNotFoundError):
             target.rename(replaced)
         try:

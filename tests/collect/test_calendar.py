@@ -31,7 +31,7 @@ CHINESE_NEW_YEARS = [
 
 def events(since: date, until: date, country: str = "GB", **settings: object) -> list[tuple[date, str, str]]:
     source = PublicHolidays(HolidaysSource(source="holidays", country=country, **settings))
-    batches = source.fetch(FEEDS["calendar"], Window(since, until, until, whole=True))
+    batches = source.fetch(FEEDS["calendar"], Window(since, until, until))
     return [(row["date"], row["event"], row["kind"]) for batch in batches for row in batch.to_pylist()]
 
 

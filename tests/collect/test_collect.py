@@ -101,17 +101,17 @@ def test_repeated_cycle_looks_at_its_own_window_whatever_has_run_since(small_cyc
 @pytest.mark.slow
 def test_optional_feed_may_have_nothing_to_say_on_a_later_night(small_market: MarketWriter, home: Home) -> None:
     file = small_market(plan_ahead_days=0)
-    today = open_cycle(file, AS_OF, home)
-    for feed in ("sales", "promotions"):
-        collect.run(today, feed)
-        validate.run(today, feed)
-    known = today.lake.as_of("promotions", ("item", "location", "start", "kind"), AS_OF).num_rows
+    today, later = open_cycle(file, AS_OF, home), open_cycle(file, AS_OF + timedelta(days=7), home)
+    collect.run(today, "promotions")
+    validate.run(today, "promotions")
     path = file.parent / "promotions.parquet"
-    pd.read_parquet(path).query("start < @AS_OF.replace(day=1)").to_parquet(path)
-    later = open_cycle(file, AS_OF + timedelta(days=7), home)
-    assert collect.run(later, "promotions").rows == 0
-    assert validate.run(later, "promotions").revised == 0
-    assert later.lake.as_of("promotions", ("item", "location", "start", "kind"), later.as_of).num_rows == known
+    plans = pd.read_parquet(path)
+    plans[pd.to_datetime(plans["end"]).dt.date < AS_OF - timedelta(days=7)].to_parquet(path)
+    report = collect.run(later, "promotions")
+    assert (report.rows, report.initial) == (0, False)
+    validate.run(later, "promotions")
+    starts = later.lake.as_of("promotions", ("item", "location", "start", "kind"), later.as_of)["start"].to_pylist()
+    assert max(starts) < report.since, "nothing is an answer: those plans have been cancelled"
 
 
 def test_nothing_is_collected_for_a_day_that_the_sales_do_not_cover(small_market: MarketWriter, home: Home) -> None:
@@ -123,7 +123,7 @@ def test_nothing_is_collected_for_a_day_that_the_sales_do_not_cover(small_market
 
 
 @pytest.mark.slow
-def test_unreadable_days_come_once_and_not_every_night(small_market: MarketWriter, home: Home) -> None:
+def test_unreadable_days_come_every_night(small_market: MarketWriter, home: Home) -> None:
     file = small_market()
     sales = pd.read_csv(file.parent / "sales.csv")
     sales.loc[sales.index[100:150], "date"] = "some day"
@@ -131,8 +131,24 @@ def test_unreadable_days_come_once_and_not_every_night(small_market: MarketWrite
     today, tomorrow = open_cycle(file, AS_OF, home), open_cycle(file, AS_OF + timedelta(days=1), home)
     collect.run(today, "sales")
     assert validate.run(today, "sales").quarantined == 50 + 2
-    collect.run(tomorrow, "sales")
-    assert validate.run(tomorrow, "sales").quarantined == 0
+    assert not collect.run(tomorrow, "sales").initial
+    assert collect.landed(tomorrow, "sales").undated == 50
+
+
+def test_rows_without_a_day_are_no_sales_of_the_as_of_day(small_market: MarketWriter, home: Home) -> None:
+    file = small_market()
+    sales = pd.read_csv(file.parent / "sales.csv").query("date < @AS_OF.replace(day=1).isoformat()")
+    sales.loc[sales.index[:9], "date"] = "some day"
+    sales.to_csv(file.parent / "sales.csv", index=False)
+    cycle = open_cycle(file, AS_OF, home)
+    with pytest.raises(SourceError, match="sales of 'small' have nothing between"):
+        collect.run(cycle, "prices")
+
+
+def test_sales_that_have_landed_are_not_asked_for_again(small_cycle: Cycle) -> None:
+    collect.run(small_cycle, "sales")
+    (small_cycle.market.file.parent / "sales.csv").unlink()
+    assert collect.run(small_cycle, "prices").rows
 
 
 def test_mapping_of_a_column_that_the_feed_does_not_have_is_refused(small_market: MarketWriter, home: Home) -> None:

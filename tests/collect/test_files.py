@@ -22,8 +22,10 @@ import yaml
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import collect
+from pipeline.collect.sources import Window, open_source
 from pipeline.cycle import Cycle, Home, open_cycle
 from pipeline.errors import ConfigError, SourceError, SourceUnavailableError
+from pipeline.feeds import FEEDS
 from tests.conftest import small_market_settings
 from tests.servers import s3, s3_server
 from tests.workbooks import write_workbook
@@ -263,6 +265,35 @@ def test_values_of_another_type_land_as_missing(folder: Path, opened: Opener) ->
     ]
 
 
+def write_days(folder: Path, kind: str, days: list[str | None]) -> str:
+    """Write the lines with these days, as text or as what a Parquet file may have instead."""
+    frame = pd.DataFrame(LINES[: len(days)], columns=list(NAMES)).assign(date=days)
+    if kind == "csv":
+        frame.to_csv(folder / "shop.csv", index=False)
+        return "shop.csv"
+    column = pa.array([None if day == "some day" else day for day in days])
+    if kind != "text":
+        column = column.cast(pa.date32() if kind == "date" else pa.timestamp("us"))
+    rows = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(rows.set_column(2, "date", column), folder / "shop.parquet", row_group_size=1)
+    return "shop.parquet"
+
+
+@pytest.mark.parametrize("kind", ["csv", "date", "time", "text"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"columns": {"date": "date::VARCHAR"}}, {"query": "SELECT * FROM files"}], ids=repr
+)
+def test_rows_without_a_day_come_with_every_window(
+    folder: Path, opened: Opener, kind: str, settings: dict[str, Any]
+) -> None:
+    market = opened(write_days(folder, kind, ["2021-01-04", None, "2021-01-09", "some day"]), **settings).market
+    window = Window(date(2021, 1, 8), AS_OF, AS_OF)
+    batches = open_source(market.feed("sales"), market).fetch(FEEDS["sales"], window)
+    rows = [row for batch in batches for row in batch.select(["order_id", "date"]).to_pylist()]
+    assert sorted((row["order_id"], row["date"]) for row in rows if row["date"]) == [("o2", date(2021, 1, 9))]
+    assert sorted(row["order_id"] for row in rows if not row["date"]) == ["o1", "o3"]
+
+
 def test_codes_keep_their_leading_zeros_and_quotes_are_those_of_the_standard(folder: Path, opened: Opener) -> None:
     plain = [(f"o{number}", "007", "2021-01-04", "1", "1", "x") for number in range(30_000)]
     (folder / "shop.csv").write_bytes(csv_bytes(plain) + b'o9,"Box, 7"" wide",2021-01-05,1,1,x\n')
@@ -429,6 +460,23 @@ def test_damaged_pages_of_a_parquet_file_are_refused(folder: Path, opened: Opene
     data[1000:60_000] = os.urandom(59_000)
     (folder / "shop.parquet").write_bytes(data)
     assert "'shop.parquet' of the market 'small' cannot be read" in refused(opened("shop.parquet"))
+
+
+@pytest.mark.parametrize(
+    "ends", [[b"\n", b"\r\n"], [b"\r\n", b"\n"], [b"\r", b"\n"], [b"\n", b"\r\r\n"], [b"\n", b"stray\rreturn\n"]]
+)
+def test_lines_that_end_in_different_ways_are_told(folder: Path, opened: Opener, ends: list[bytes]) -> None:
+    lines = csv_bytes().splitlines()
+    (folder / "shop.csv").write_bytes(b"".join(line + ends[number % 2] for number, line in enumerate(lines)))
+    told = refused(opened("shop.csv"))
+    assert told.startswith("The file 'shop.csv' of the market 'small' cannot be read: its lines do not all end alike")
+    assert told.endswith("; write it with one kind of line ending.")
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\r"])
+def test_lines_of_other_systems_are_read(folder: Path, opened: Opener, end: bytes) -> None:
+    (folder / "shop.csv").write_bytes(csv_bytes().replace(b"\n", end))
+    assert landed(opened("shop.csv")) == EXPECTED
 
 
 def test_broken_row_is_told_by_its_line_and_not_by_its_words(folder: Path, opened: Opener) -> None:

@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pipeline.collect import landed, run
+from pipeline.collect.sources import Window, open_source
 from pipeline.cycle import Cycle, Home, open_cycle
 from pipeline.errors import ConfigError, SourceError, SourceUnavailableError
+from pipeline.feeds import FEEDS
 
 SINCE = date(2024, 1, 1)
 AS_OF = date(2024, 1, 5)
@@ -237,6 +239,18 @@ def test_a_long_window_is_asked_for_in_pieces(service, cycle_of):
     ]
 
 
+def test_records_without_a_day_come_with_every_piece_of_every_window(service, cycle_of):
+    def answer(handler: Any, query: dict[str, str]) -> None:
+        day = date.fromisoformat(query["from"])
+        send(handler, [index_of(day), index_of(day, 2.5) | {"day": f"after {day}"}])
+
+    service.answer = answer
+    market = cycle_of(service, parameters={"from": "{since}"}, days_a_request=1).market
+    window = Window(date(2024, 1, 4), AS_OF, AS_OF)
+    batches = list(open_source(market.feed("market"), market).fetch(FEEDS["market"], window))
+    assert [batch.column("date").to_pylist() for batch in batches] == [[date(2024, 1, 4), None], [AS_OF, None]]
+
+
 @pytest.mark.parametrize("code", [429, 500, 502, 503])
 def test_a_busy_service_is_asked_again(service, cycle_of, code):
     def second_time(handler: Any, query: dict[str, str]) -> None:
@@ -382,6 +396,34 @@ def test_a_secret_comes_from_the_environment_and_is_not_logged(service, cycle_of
     assert service.headers[0]["X-Token"] == SECRET
     assert service.asked[0]["key"] == SECRET
     assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"headers": {"Authorization": f"Bearer {SECRET}"}}, "'Authorization' is a secret"),
+        ({"headers": {"X-Api-Key": SECRET}}, "'X-Api-Key' is a secret"),
+        ({"headers": {"Cookie": SECRET}}, "'Cookie' is a secret"),
+        ({"headers": {"X-Number": 123}}, "the value of 'X-Number' is no text"),
+        ({"parameters": {"appid": SECRET}}, "'appid' is a secret"),
+        ({"parameters": {"api_key": "{word}"}, "each": [{"word": SECRET}]}, "'api_key' is a secret"),
+        ({"parameters": {"q": "{access_token}"}, "each": [{"access_token": SECRET}]}, "'access_token' is a secret"),
+        ({"url": f"https://user:{SECRET}@api.example.com/v1"}, "the URL holds a secret"),
+        ({"url": f"https://api.example.com/v1?unit=C&token={SECRET}"}, "the URL holds a secret"),
+        ({"url": f"ftp://user:{SECRET}@api.example.com/v1"}, "begins with http"),
+    ],
+)
+def test_a_secret_in_the_file_is_refused_and_not_repeated(service, cycle_of, settings, named):
+    with pytest.raises(ConfigError) as caught:
+        cycle_of(**{"url": service.url} | settings)
+    assert named in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_what_only_sounds_like_a_secret_is_taken(service, cycle_of):
+    service.answer = lambda handler, query: send(handler, [index_of(AS_OF)])
+    rows_of(cycle_of(service, parameters={"keyword": "rain", "sort_key": "day"}, headers={"Accept": "text/json"}))
+    assert service.asked[0]["sort_key"] == "day"
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(service, cycle_of, tmp_path):

@@ -18,10 +18,11 @@ import yaml
 
 from pipeline import validate
 from pipeline.collect import landed, run
+from pipeline.collect.sources import Window, open_source
 from pipeline.cycle import Cycle, Home, open_cycle
 from pipeline.errors import ConfigError, SourceError, SourceUnavailableError
-from pipeline.feeds import FEEDS
-from pipeline.market import load_market
+from pipeline.feeds import FEEDS, LARGEST_NUMBER
+from pipeline.market import Market, load_market
 from tests.databases import ENGINES, PASSWORD, VARIABLE
 
 SINCE = date(2021, 3, 22)
@@ -53,7 +54,7 @@ Opener = Callable[..., Cycle]
 def market_of(tmp_path: Path, home: Home) -> Opener:
     """Return a function that opens the cycle of a market with these feeds."""
 
-    def open_market(name: str = "shop", **feeds: dict[str, Any]) -> Cycle:
+    def open_market(name: str = "shop", gate: dict[str, float] | None = None, **feeds: dict[str, Any]) -> Cycle:
         settings = {
             "name": name,
             "title": "Shop",
@@ -61,6 +62,7 @@ def market_of(tmp_path: Path, home: Home) -> Opener:
             "history_start": SINCE,
             "look_back_days": 7,
             "privacy": {"min_group": 1},
+            "gate": gate or {},
             "feeds": feeds,
             "candidates": {"seasonal_naive": {"model": "seasonal_naive"}},
         }
@@ -195,6 +197,85 @@ def test_the_database_sums_up_as_the_gate_does(shop, market_of):
     assert [row["units"] for row in facts[0]] == [row["units"] for row in summed_by_hand(order_lines())]
 
 
+CORNERS = {
+    "usual": (2.0, 9.5),
+    "tiny": (0.00001, 1.0),
+    "tiny return": (-0.00001, -1.0),
+    "largest": (LARGEST_NUMBER, 1.0),
+    "larger": (LARGEST_NUMBER * 1.01, 1.0),
+    "much larger": (1e300, 1.0),
+    "infinite": (float("inf"), 1.0),
+    "infinitely few": (float("-inf"), 1.0),
+    "no number": (float("nan"), 1.0),
+    "missing": (None, 1.0),
+    "nothing": (0.0, 0.0),
+    "free": (1.0, 0.0),
+    "unpriced": (1.0, None),
+    "dear": (1.0, LARGEST_NUMBER),
+    "dearer": (1.0, LARGEST_NUMBER * 1.01),
+    "priceless": (1.0, float("inf")),
+    "worthless": (1.0, float("nan")),
+    "refund": (-1.0, float("-inf")),
+}
+"""Item -> units and revenue of its only line."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shop", ["duckdb", "postgres", "sqlite"], indirect=True)
+def test_the_database_and_the_gate_agree_about_numbers_at_the_edge(shop, market_of):
+    lines = [corner_line(item, units, revenue) for item, (units, revenue) in CORNERS.items()]
+    nameless = [corner_line(f"order {name!r}", 1.0, 1.0) | {"order_no": name} for name in (None, "", " ")]
+    shop.put("order_lines", pa.Table.from_pylist([*lines, *nameless], CORNERS_SCHEMA))
+    facts = []
+    lenient = {"max_units": 1e308, "max_price": 1e308, "max_quarantined_share": 1}
+    for name, source in (("inside", LINES), ("outside", LINES | {"aggregate": False})):
+        cycle = market_of(name, gate=lenient, sales=source)
+        run(cycle, "sales")
+        validate.run(cycle, "sales")
+        held = cycle.lake.as_of("sales", FEEDS["sales"].key, AS_OF).select(FEEDS["sales"].schema.names).to_pylist()
+        facts.append(sorted(held, key=lambda row: row["item"]))
+    assert facts[0] == facts[1]
+    good = ["usual", "tiny", "tiny return", "largest", "free", "unpriced", "dear"]
+    if shop.engine == "sqlite":
+        good += ["worthless"]  # SQLite keeps NaN as NULL
+    assert [row["item"] for row in facts[0]] == sorted(good)
+
+
+def corner_line(item: str, units: float | None, revenue: float | None) -> dict[str, Any]:
+    at = datetime(2021, 4, 2, 12, tzinfo=UTC)
+    return {"order_no": f"o-{item}", "line_no": 1, "sku": item, "shop": "north", "sold_at": at} | {
+        "quantity": units,
+        "amount": revenue,
+        "client": "ann@example.com",
+    }
+
+
+CORNERS_SCHEMA = pa.schema(
+    [
+        ("order_no", pa.string()),
+        ("line_no", pa.int64()),
+        ("sku", pa.string()),
+        ("shop", pa.string()),
+        ("sold_at", pa.timestamp("us", "UTC")),
+        ("quantity", pa.float64()),
+        ("amount", pa.float64()),
+        ("client", pa.string()),
+    ]
+)
+
+
+@pytest.mark.parametrize("shop", ["duckdb", "postgres"], indirect=True)
+def test_a_sum_that_is_larger_than_any_number_spoils_its_own_fact_alone(shop, market_of):
+    many = [corner_line("many", LARGEST_NUMBER, 1.0) | {"order_no": str(number)} for number in range(1000)]
+    shop.put("order_lines", pa.Table.from_pylist([*many, corner_line("one", 2.0, 3.0)], CORNERS_SCHEMA))
+    cycle = market_of(sales=LINES)
+    run(cycle, "sales")
+    assert [(row["item"], row["units"], row["revenue"]) for row in landed_rows(cycle)] == [
+        ("many", None, 1000.0),
+        ("one", 2.0, 3.0),
+    ]
+
+
 @on_each_engine
 def test_lines_land_one_by_one_where_they_are_wanted(shop, market_of):
     lines = order_lines()
@@ -294,14 +375,52 @@ def test_a_line_that_cannot_be_read_leaves_its_fact_without_units(shop, market_o
     assert [(row["item"], row["location"], row["date"]) for row in without] == [place]
 
 
-def test_rows_without_a_day_come_with_the_whole_history(shop, market_of):
-    lines = order_lines()
-    days = lines["sold_at"].to_pylist()
-    days[0] = None
-    shop.put("order_lines", lines.set_column(4, "sold_at", pa.array(days, pa.timestamp("us", "UTC"))))
-    cycle = market_of(sales=LINES)
-    run(cycle, "sales")
-    assert [row["date"] for row in landed_rows(cycle) if row["date"] is None] == [None]
+@on_each_engine
+@pytest.mark.parametrize("aggregate", [True, False])
+def test_rows_without_a_day_come_with_every_window(shop, market_of, aggregate):
+    days = [
+        "2021-02-30",
+        "30.03.2021",
+        "2021-04-02T09:30:00",
+        None,
+        "2019-05-05",
+        "some day",
+        "2021-04-31",
+        "2021-04-05",
+    ]
+    lines = order_lines().slice(0, len(days))
+    names = pa.array([f"SKU{number}" for number in range(len(days))])
+    lines = lines.set_column(2, "sku", names).set_column(4, "sold_at", pa.array(days))
+    shop.put("order_lines", lines)
+    source = LINES | {"aggregate": aggregate}
+    market = market_of(sales=source).market
+    assert fetched_days(market, AS_OF) == {f"SKU{number}": None for number in (0, 1, 3, 5, 6)} | {
+        "SKU2": date(2021, 4, 2)
+    }
+
+
+@on_each_engine
+def test_moments_that_are_missing_come_with_every_window_once(shop, market_of):
+    lines = order_lines().slice(0, 3)
+    moments = [None, datetime(2021, 4, 2, 12, tzinfo=UTC), datetime(2020, 4, 2, 12, tzinfo=UTC)]
+    lines = lines.set_column(2, "sku", pa.array(["SKU0", "SKU1", "SKU2"]))
+    shop.put("order_lines", lines.set_column(4, "sold_at", pa.array(moments, pa.timestamp("us", "UTC"))))
+    market = market_of(sales=LINES).market
+    # Longer than what Spark is asked for at once.
+    assert fetched_days(market, AS_OF, days=40) == {"SKU0": None, "SKU1": date(2021, 4, 2)}
+
+
+def fetched_days(market: Market, until: date, days: int = 3) -> dict[str, date | None]:
+    """Return item -> day of what the market's sales source gives for some days, no item more than once."""
+    window = Window(until - timedelta(days=days), until, until)
+    rows = [
+        row
+        for batch in open_source(market.feed("sales"), market).fetch(FEEDS["sales"], window)
+        for row in batch.select(["item", "date"]).to_pylist()
+    ]
+    found = {row["item"]: row["date"] for row in rows}
+    assert len(found) == len(rows)
+    return found
 
 
 def test_a_text_that_is_no_day_is_missing(shop, market_of):
@@ -439,7 +558,7 @@ def test_a_path_starts_from_the_markets_folder(shop, market_of):
 
 def test_parquet_files_need_no_database(market_of, tmp_path):
     pq.write_table(order_lines(), tmp_path / "lines.parquet")
-    query = f"SELECT * FROM '{tmp_path}/*.parquet'"  # noqa: S608 - our own path
+    query = f"SELECT * FROM '{tmp_path}/*.parquet'"
     settings = {key: value for key, value in _at("duckdb://").items() if key != "table"} | {"query": query}
     cycle = market_of(sales=settings)
     run(cycle, "sales")

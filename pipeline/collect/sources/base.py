@@ -24,8 +24,6 @@ class Window:
     """The last day fetched; beyond the as-of day for what is planned or known ahead."""
     as_of: date
     """A source that remembers what it knew when answers as it would have on this day."""
-    whole: bool
-    """Whether this is the feed's whole history: then rows whose day cannot be read come too, for the gate to judge."""
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -50,6 +48,8 @@ class Source(Protocol):
 
     def fetch(self, feed: Feed, window: Window) -> Iterator[pa.RecordBatch]:
         """Yield the rows about the days of the window, in the columns of the feed's landed schema.
+
+        Rows whose day is missing or cannot be read come with every window: where they belong is the gate's to judge.
 
         Raises:
             SourceError: if the source cannot be read or lacks what the contract requires.

@@ -6,13 +6,15 @@ import duckdb
 
 from pipeline.errors import SourceError, SourceUnavailableError
 
-__all__ = ["cause", "masked", "unanswered"]
+__all__ = ["cause", "is_about_line_ends", "masked", "unanswered"]
 
 _ABOUT_SQL = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)
 _CSV_CAUSES = re.compile(
     r"Expected Number of Columns: \d+ Found: \d+|Invalid unicode \(byte sequence mismatch\) detected|"
     r"Value with unterminated quote found|Maximum line size of \d+ bytes exceeded|State Machine Error"
 )
+_LINE_ENDS = "state machine reached an invalid state"
+"""What DuckDB says where a line does not end as the first one does."""
 _QUOTED = re.compile(r"(\"(?:[^\"])*\"|'(?:[^'])*')")
 
 
@@ -24,6 +26,8 @@ def masked(text: str) -> str:
 def cause(exc: BaseException) -> str:
     """Return why something could not be read: one line, that never quotes a row."""
     text = str(exc)
+    if is_about_line_ends(exc):
+        return "its lines do not all end alike, or a carriage return stands in one outside of quotes"
     if type(exc) is duckdb.Error and "Traceback" in text:
         return masked(text.strip().splitlines()[-1])
     first = (text.strip() or type(exc).__name__).splitlines()[0]
@@ -34,6 +38,11 @@ def cause(exc: BaseException) -> str:
     if isinstance(exc, duckdb.Error) and not isinstance(exc, (*_ABOUT_SQL, duckdb.IOException)):
         first = _QUOTED.sub(_without_value, first)
     return masked(first).rstrip(".!")
+
+
+def is_about_line_ends(exc: BaseException) -> bool:
+    """Return whether a CSV file mixes line endings."""
+    return isinstance(exc, duckdb.Error) and _LINE_ENDS in str(exc)
 
 
 def unanswered(exc: BaseException, what: str) -> SourceError:

@@ -23,7 +23,8 @@ __all__ = ["Files"]
 _VIEW = "files"
 """The name under which a market's SQL sees its files."""
 _NUMBER = "number of the file"
-_ANY_WINDOW = Window(date.min, date.min, date.min, whole=False)
+_UNDATED = '"without a day"'
+_ANY_WINDOW = Window(date.min, date.min, date.min)
 """For asking which columns a query has."""
 
 
@@ -56,7 +57,7 @@ class Files:
         return "lines" if not missing or missing <= set(self._columns_of_newest(feed)) else "facts"
 
     def fetch(self, feed: Feed, window: Window) -> Iterator[pa.RecordBatch]:
-        """Yield the feed's rows of the window; rows whose day cannot be read come with the first window alone.
+        """Yield the feed's rows of the window, and those whose day cannot be read.
 
         Raises:
             ConfigError: if SQL of the market's file is wrong.
@@ -78,7 +79,8 @@ class Files:
             table.show(tables.connection, _VIEW)
             selection = columns.selection(tables.connection, _VIEW, table.columns, table.name)
             never &= selection.absent
-            sql = f"SELECT {selection.sql} FROM {_VIEW}{self._condition(tables.connection, columns.feed)}"  # noqa: S608
+            condition = self._condition(tables.connection, columns.feed)
+            sql = f"SELECT {selection.sql}, {selection.undated} AS {_UNDATED} FROM {_VIEW}{condition}"  # noqa: S608
             yield from _streamed(tables, table.files, _within(sql, columns.feed, window), {})
         if never:
             column = min(never)
@@ -93,8 +95,8 @@ class Files:
         query, values, found = self._query(tables, columns.feed, window)
         name = f"{called(self._location.files)}, as feeds.{columns.feed.name}.query sees them"
         selection = columns.selection(tables.connection, _VIEW, found, name)
-        sql = _within(f"SELECT {selection.sql} FROM {query}", columns.feed, window)  # noqa: S608 - it runs in a sandbox
-        yield from _streamed(tables, self._location.files, f"{sql} ORDER BY ALL", values)
+        sql = f"SELECT {selection.sql}, {selection.undated} AS {_UNDATED} FROM {query}"  # noqa: S608 - in a sandbox
+        yield from _streamed(tables, self._location.files, f"{_within(sql, columns.feed, window)} ORDER BY ALL", values)
 
     def _query(self, tables: Tables, feed: Feed, window: Window) -> tuple[str, dict[str, object], tuple[str, ...]]:
         """Return the market's query, the values of its parameters and its columns; its files are shown to it."""
@@ -166,11 +168,11 @@ def _of_window(
 
 
 def _within(sql: str, feed: Feed, window: Window) -> str:
-    """Return a query's rows about the days of the window."""
+    """Return a query's rows about the days of the window, and those without a day."""
+    rows = f"SELECT * EXCLUDE ({_UNDATED}) FROM ({sql})"  # noqa: S608 - it runs in a sandbox
     if feed.day is None:
-        return f"FROM ({sql})"
-    days = f"{feed.day} BETWEEN DATE '{window.since}' AND DATE '{window.until}'"
-    return f"FROM ({sql}) WHERE {days}" + (f" OR {feed.day} IS NULL" if window.whole else "")
+        return rows
+    return f"{rows} WHERE {feed.day} BETWEEN DATE '{window.since}' AND DATE '{window.until}' OR {_UNDATED}"
 
 
 def _streamed(

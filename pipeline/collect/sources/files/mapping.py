@@ -23,6 +23,8 @@ _SQL_TYPES = {
     pa.timestamp("us"): "TIMESTAMP",
 }
 _TIMESTAMP = "timestamp"
+_DAYS = ("DATE", "TIMESTAMP")
+"""How DuckDB's names of the types begin that always have a day, unless they are missing."""
 _DATUM = re.compile(r"[-+]?[0-9][0-9.,:/ T-]*")
 """A number or a date, which no header has."""
 
@@ -33,6 +35,8 @@ class Selection:
 
     sql: str
     """The SELECT's list: every column of the landed schema, in its order and type."""
+    undated: str
+    """The condition that a row is about no day that can be read."""
     absent: frozenset[str]
     """Mapped columns whose source the table lacks, and which may be missing."""
 
@@ -75,7 +79,7 @@ class Columns:
                     raise SourceError(self._lacking(column.name, found, name))
                 absent.add(column.name)
             parts.append(f'TRY_CAST({value or "NULL"} AS {_SQL_TYPES[column.type]}) AS "{column.name}"')
-        return Selection(", ".join(parts), frozenset(absent))
+        return Selection(", ".join(parts), self._undated(connection, view, found), frozenset(absent))
 
     def day(self, found: tuple[str, ...]) -> str | None:
         """Return the expression of the day that a row is about, as far as these columns tell it, unchecked."""
@@ -83,6 +87,15 @@ class Columns:
             return None
         text = self.mapped.get(self.feed.day, self.feed.day)
         return f'TRY_CAST("{text}" AS DATE)' if text in found else f"TRY_CAST(TRY(({text}\n)) AS DATE)"
+
+    def _undated(self, connection: duckdb.DuckDBPyConnection, view: str, found: tuple[str, ...]) -> str:
+        if self.feed.day is None:
+            return "false"
+        value = self._value(connection, view, found, self.schema.field(self.feed.day))
+        kinds = dict(zip(found, map(str, connection.sql(f"FROM {view}").types), strict=False))
+        # Of a column of days or times, the statistics of row groups tell whether any is missing; of an expression not.
+        is_plain = kinds.get(self.mapped.get(self.feed.day, self.feed.day), "").startswith(_DAYS)
+        return f"{value} IS NULL" if is_plain else f"TRY_CAST({value} AS DATE) IS NULL"
 
     def _value(
         self, connection: duckdb.DuckDBPyConnection, view: str, found: tuple[str, ...], column: pa.Field

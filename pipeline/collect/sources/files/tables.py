@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from python_calamine import CalamineError, CalamineWorkbook
 
 from pipeline.collect.sources.files.csv_text import CsvHeader, csv_header, recoded_rows
-from pipeline.collect.sources.files.faults import cause, unanswered
+from pipeline.collect.sources.files.faults import cause, is_about_line_ends, unanswered
 from pipeline.collect.sources.files.location import SourceFile
 from pipeline.collect.sources.files.sandbox import quoted_list
 from pipeline.collect.sources.files.workbook import sheet_names, sheet_rows
@@ -176,7 +176,8 @@ class Tables:
             if _is_about_text(exc)
             else ""
         )
-        return SourceError(f"{name} cannot be read: {cause(exc)}{hint}; put a whole one in its place.")
+        way_out = "write it with one kind of line ending" if is_about_line_ends(exc) else "put a whole one in its place"
+        return SourceError(f"{name} cannot be read: {cause(exc)}{hint}; {way_out}.")
 
 
 def called(files: Sequence[SourceFile]) -> str:

@@ -135,12 +135,12 @@ class Reader:
         )
 
 
-def kept(batch: pa.RecordBatch, day: str | None, since: date, until: date, *, undated: bool) -> pa.RecordBatch:
-    """Return the rows about the days of a window, and those without a day where they are wanted."""
+def kept(batch: pa.RecordBatch, day: str | None, since: date, until: date) -> pa.RecordBatch:
+    """Return the rows about the days of a window, and those without a day."""
     if day is None:
         return batch
     days = batch.column(day).to_pylist()
-    return batch.filter(pa.array([undated if value is None else since <= value <= until for value in days], pa.bool_()))
+    return batch.filter(pa.array([value is None or since <= value <= until for value in days], pa.bool_()))
 
 
 def _search(path: str, value: Any) -> Any:  # noqa: ANN401 - JSON may be anything

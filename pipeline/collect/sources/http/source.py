@@ -58,7 +58,7 @@ class Http:
         return grain
 
     def fetch(self, feed: Feed, window: Window) -> Iterator[pa.RecordBatch]:
-        """Yield the feed's rows of the window, a batch a page; rows without a day come with the whole history alone.
+        """Yield the feed's rows of the window and those without a day, a batch a page.
 
         Raises:
             SourceError: if the service refuses, lies, or lacks what the contract requires.
@@ -75,9 +75,7 @@ class Http:
                 for since, until in _pieces(window, settings.days_a_request if feed.day else None):
                     words = {"since": str(since), "until": str(until), **entry}
                     for records in self._pages(client, reader, self._url(parameters, words)):
-                        batch = reader.batch(records, constants)
-                        undated = window.whole and since == window.since
-                        yield kept(batch, feed.day, since, until, undated=undated)
+                        yield kept(reader.batch(records, constants), feed.day, since, until)
 
     def _pages(self, client: Client, reader: Reader, url: httpx.URL) -> Iterator[list[Any]]:
         """Yield the records of each page.

@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow as pa
+from ibis.formats.pyarrow import PyArrowType
 
 from pipeline.collect.sources.base import Window
 from pipeline.collect.sources.sql.moments import market_time, start_of
@@ -22,14 +23,10 @@ _DAY = timedelta(days=1)
 _AROUND = timedelta(days=3650)
 """How far from the window other days may lie than the feed's own, such as a launch."""
 _ISO_DAY = len("2024-01-31")
-_KINDS = {
-    pa.string(): "string",
-    pa.float64(): "float64",
-    pa.int64(): "int64",
-    pa.bool_(): "boolean",
-    pa.date32(): "date",
-    pa.timestamp("us"): "timestamp",
-}
+_ISO_SHAPE = "____-__-__%"
+_MONTHS = tuple(f"{month:02}" for month in range(1, 13))
+_DAYS = tuple(f"{day:02}" for day in range(1, 32))
+_NO_DAYS = ("02-30", "02-31", "04-31", "06-31", "09-31", "11-31")
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,9 @@ class Columns:
         return bool(self.feed.line_marks) and all(self._name(mark) in self.found for mark in self.feed.line_marks)
 
     def selected(self, source: ir.Table, schema: pa.Schema, window: Window) -> ir.Table:
-        """Return the window's rows in the columns of a schema; optional ones that the relation lacks are null.
+        """Return the window's rows and those without a day in the columns of a schema; optional absent ones are null.
+
+        A text that is shaped like a day, but is none, comes as well; so may some about other days than the window's.
 
         Raises:
             SourceError: if a required column is absent, or a column's type cannot be the contract's.
@@ -62,11 +61,11 @@ class Columns:
         if day is None:
             return source.select(**dict(self._values(source, schema, window)))
         own = self._own(source, schema.field(day))
-        kept = source.filter(_or_unknown(self._near(own, window), own, window))
+        kept = source.filter(self._near(own, window) | _unreadable(own))
         rows = kept.select(**dict(self._values(kept, schema, window)))
         if not own.type().is_timestamp():
             return rows
-        return rows.filter(_or_unknown(rows[day].between(window.since, window.until), rows[day], window))
+        return rows.filter(rows[day].between(window.since, window.until) | rows[day].isnull())
 
     def _near(self, own: ir.Value, window: Window) -> ir.BooleanValue:
         """Return a condition on a bare column, by which indexes and partitions prune; at timestamps a day too wide."""
@@ -88,7 +87,7 @@ class Columns:
             elif column.name in self.feed.defaults:
                 yield column.name, ibis.literal(self.feed.defaults[column.name])
             elif column.nullable:
-                yield column.name, ibis.null(_KINDS[column.type])
+                yield column.name, ibis.null(_kind(column.type))
             else:
                 raise self._missing(column.name)
 
@@ -119,7 +118,7 @@ class Columns:
             return self._moment(own, first_day, last_day).date() if own.type().is_timestamp() else own
         if pa.types.is_timestamp(wanted):
             return self._moment(own, first_day, last_day) if own.type().is_timestamp() else own
-        return own.cast(_KINDS[wanted])
+        return own.cast(_kind(wanted))
 
     def _moment(self, own: ir.TimestampValue, first_day: date, last_day: date) -> ir.TimestampValue:
         """Return the wall-clock time in the market."""
@@ -140,9 +139,18 @@ class Columns:
         )
 
 
-def _or_unknown(condition: ir.BooleanValue, day: ir.Value, window: Window) -> ir.BooleanValue:
-    """Return a condition that also holds for rows without a day, where the whole history is asked for."""
-    return condition | day.isnull() if window.whole else condition
+def _unreadable(own: ir.Value) -> ir.BooleanValue:
+    """Return the condition that a column says no day: it is null, or a text that is none by its shape or its month."""
+    if not own.type().is_string():
+        return own.isnull()
+    month, day = own.substr(5, 2), own.substr(8, 2)
+    is_day = own.like(_ISO_SHAPE) & month.isin(_MONTHS) & day.isin(_DAYS) & own.substr(5, 5).notin(_NO_DAYS)
+    return own.isnull() | ~is_day
+
+
+def _kind(wanted: pa.DataType) -> dt.DataType:
+    """Return a contract's type in the words of Ibis; moments have whatever fractions of a second the database keeps."""
+    return dt.timestamp if pa.types.is_timestamp(wanted) else PyArrowType.to_ibis(wanted)
 
 
 def _fits(kind: dt.DataType, wanted: pa.DataType) -> bool:

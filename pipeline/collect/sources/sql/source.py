@@ -60,7 +60,7 @@ class Sql:
         return "lines" if of_lines and not self._settings.aggregate else "facts"
 
     def fetch(self, feed: Feed, window: Window) -> Iterator[pa.RecordBatch]:
-        """Yield the feed's rows of the window; rows without a day come with the whole history alone.
+        """Yield the feed's rows of the window and those without a day.
 
         Raises:
             SourceError: if the database refuses, or the relation lacks what the contract requires.
@@ -71,7 +71,8 @@ class Sql:
             for piece in _pieces(window, engine.slice_days if feed.day else None):
                 expression, schema = self._expression(feed, columns, piece)
                 for batch in engine.rows(self._statement(expression, engine.compiler)):
-                    yield _conformed(batch, schema, in_parts=columns.of_lines and self._settings.aggregate)
+                    rows = _conformed(batch, schema, in_parts=columns.of_lines and self._settings.aggregate)
+                    yield _of_window(rows, feed, piece, undated=piece.since == window.since)
 
     def _expression(self, feed: Feed, columns: Columns, window: Window) -> tuple[ir.Table, pa.Schema]:
         """Return what is asked for, and the schema of the answer."""
@@ -201,11 +202,11 @@ def _engine(address: _Address) -> Engine:
 
 
 def _pieces(window: Window, days: int | None) -> Iterator[Window]:
-    """Yield a window in pieces of so many days; rows without a day come with the first."""
+    """Yield a window in pieces of so many days."""
     since, step = window.since, timedelta(days=days or (window.until - window.since).days + 1)
     while since <= window.until:
         until = min(since + step - timedelta(days=1), window.until)
-        yield replace(window, since=since, until=until, whole=window.whole and since == window.since)
+        yield replace(window, since=since, until=until)
         since += step
 
 
@@ -223,13 +224,23 @@ def _conformed(batch: pa.RecordBatch, schema: pa.Schema, *, in_parts: bool) -> p
     for field in schema:
         values = batch.column(field.name)
         if in_parts and field.name in IN_PARTS:
-            # Divided once, by whole numbers: then the nearest double comes out.
-            columns.append(pc.divide(values.cast(pa.int64()).cast(pa.float64()), float(PARTS)))
+            # Divided once, by whole numbers: then the nearest double comes out, up to 2^53 parts.
+            parts = values.cast(pa.int64()).cast(pa.float64(), safe=False)
+            columns.append(pc.divide(parts, float(PARTS)))
         else:
             columns.append(_read(values, field.type))
     return pa.RecordBatch.from_arrays(
         columns, schema=pa.schema([field.with_nullable(nullable=True) for field in schema])
     )
+
+
+def _of_window(rows: pa.RecordBatch, feed: Feed, window: Window, *, undated: bool) -> pa.RecordBatch:
+    """Return the rows about the days of a window, and those without a day where they have not come yet."""
+    if feed.day is None:
+        return rows
+    days = rows.column(feed.day)
+    inside = pc.and_(pc.greater_equal(days, window.since), pc.less_equal(days, window.until))
+    return rows.filter(pc.fill_null(inside, undated))
 
 
 def _read(values: pa.Array, kind: pa.DataType) -> pa.Array:

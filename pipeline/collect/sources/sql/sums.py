@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import ibis
 import ibis.expr.types as ir
 
-from pipeline.feeds import FeedName
+from pipeline.feeds import LARGEST_NUMBER, FeedName
 
 __all__ = ["FACTS", "IN_PARTS", "PARTS"]
 
@@ -18,41 +18,57 @@ PARTS = 10_000
 IN_PARTS = frozenset({"units", "revenue", "returns"})
 """The summed columns that hold parts."""
 
-_LARGEST = 1e11
-"""What is larger, or no number at all such as NaN, is no number of units and no money."""
 _EVENTS = {"views": "view", "cart_adds": "cart", "favourites": "favourite", "searches": "search"}
 
 
 def _sales(lines: ir.Table) -> ir.Table:
-    """Return daily sales: a line that cannot be read leaves its whole fact without units, for the gate to refuse."""
+    """Return daily sales: a line that the gate would not let in leaves its whole fact without units, to be refused."""
     counted = _without_undone_sales(_in_parts(lines.distinct()))
     sold = counted.units > 0
-    return counted.group_by("item", "location", "date").agg(
-        units=ibis.ifelse(counted.units.count() == counted.count(), _sum(counted.units, sold), ibis.null("int64")),
-        revenue=ibis.ifelse(counted.revenue.count() > 0, _sum(counted.revenue, sold), ibis.null("int64")),
+    facts = counted.group_by("item", "location", "date").agg(
+        unreadable=counted.count(where=~counted.is_readable),
+        units=_sum(counted.unit_parts, sold),
+        revenue=ibis.ifelse(counted.revenue.count() > 0, _sum(counted.revenue_parts, sold), ibis.null("int64")),
         orders=counted.order_id.nunique(where=sold),
         buyers=counted.customer.nunique(where=sold),
-        returns=-_sum(counted.units, counted.units < 0),
+        returns=-_sum(counted.unit_parts, counted.units < 0),
+    )
+    bounded = {name: _bounded(facts[name]) for name in ("units", "revenue", "returns")}
+    missing = (facts.unreadable > 0) | (facts.revenue.notnull() & bounded["revenue"].isnull())
+    return facts.mutate(**bounded | {"units": ibis.ifelse(missing, ibis.null("int64"), bounded["units"])}).drop(
+        "unreadable"
     )
 
 
 def _behaviour(events: ir.Table) -> ir.Table:
     """Return the daily counts of the events that the contract knows."""
     events = events.distinct()
-    known = events.filter(events.event.isin(list(_EVENTS.values())))
+    known = events.filter(events.event.isin(list(_EVENTS.values())) & events.timestamp.notnull())
     counts = {column: known.count(where=known.event == event) for column, event in _EVENTS.items()}
     return known.group_by("item", "location", "date").agg(**counts, visitors=known.user.nunique())
 
 
 def _in_parts(lines: ir.Table) -> ir.Table:
-    """Return the lines that say something of sales, their numbers in whole parts, null where they cannot be read."""
-    counted = lines.mutate(units=_parts(lines.units), revenue=_parts(lines.revenue))
-    return counted.filter(counted.units.isnull() | (counted.units != 0))
+    """Return the lines that say something of sales, with their numbers in whole parts, null where they are none."""
+    counted = lines.mutate(unit_parts=_parts(lines.units), revenue_parts=_parts(lines.revenue))
+    has_units = counted.unit_parts.notnull()
+    has_revenue = counted.revenue.isnull() | counted.revenue_parts.notnull()
+    has_order = (counted.order_id.strip() != "").fill_null(False)
+    counted = counted.mutate(is_readable=has_units & has_revenue & has_order)
+    return counted.filter(~counted.is_readable | (counted.units != 0))
 
 
 def _parts(number: ir.NumericValue) -> ir.IntegerValue:
-    readable = ibis.ifelse(number.between(-_LARGEST, _LARGEST), number, ibis.null())
-    return (readable.cast("decimal(18, 4)") * PARTS).round().cast("int64")
+    """Return a number in whole parts; NaN, and what is larger than any, is no number."""
+    readable = ibis.ifelse(number.between(-LARGEST_NUMBER, LARGEST_NUMBER), number, ibis.null())
+    # Wide enough for the product: DuckDB lets decimals of up to 18 digits overflow instead of widening them.
+    return (readable.cast("decimal(22, 4)") * PARTS).round().cast("int64")
+
+
+def _bounded(parts: ir.IntegerValue) -> ir.IntegerValue:
+    """Return a sum, unless it is larger than any number of a fact."""
+    largest = int(LARGEST_NUMBER) * PARTS
+    return ibis.ifelse(parts.between(-largest, largest), parts, ibis.null("int64"))
 
 
 def _without_undone_sales(lines: ir.Table) -> ir.Table:
@@ -65,7 +81,7 @@ def _without_undone_sales(lines: ir.Table) -> ir.Table:
         pairs=ibis.least(_lines(sized.units > 0, same_size), _lines(sized.units < 0, same_size)),
         number=ibis.row_number().over(same_units),
     )
-    return paired.filter(paired.customer.isnull() | paired.units.isnull() | (paired.number >= paired.pairs))
+    return paired.filter(paired.customer.isnull() | ~paired.is_readable | (paired.number >= paired.pairs))
 
 
 def _lines(condition: ir.BooleanValue, window: ir.Value) -> ir.IntegerValue:
