@@ -28,6 +28,8 @@ def test_ready_markets_are_valid_and_named_like_their_file(file: Path) -> None:
         ({"candidates": {"n": {"model": "seasonal_naive", "sesaon": 7}}}, ["candidates.n", "sesaon"]),
         ({"schedule": {"at": 300}}, ["schedule.at", "300"]),
         ({"series": {"levels": ["colour"]}}, ["series.levels", "colour"]),
+        ({"gate": {"feeds": {"sales": {"max_unit": 1}}}}, ["'gate.feeds.sales.max_unit'", "not a known key"]),
+        ({"gate": {"feeds": {"prices": {"max_price": 0}}}}, ["gate.feeds.prices.max_price", "greater than 0"]),
     ],
 )
 def test_mistake_is_told_with_file_and_key(
@@ -41,6 +43,14 @@ def test_mistake_is_told_with_file_and_key(
     assert "\n" not in sentence
     for word in words:
         assert word in sentence
+
+
+def test_feed_is_judged_by_its_own_thresholds_and_for_the_rest_by_those_of_the_market(
+    small_market: MarketWriter,
+) -> None:
+    gate = load_market(small_market(gate={"max_units": 7, "feeds": {"prices": {"max_price": 500}}})).gate
+    assert (gate.of("prices").max_price, gate.of("prices").max_units) == (500, 7)
+    assert (gate.of("sales").max_price, gate.of("sales").max_units) == (100_000, 7)
 
 
 def test_missing_key_is_named(small_market: MarketWriter) -> None:

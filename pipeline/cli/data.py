@@ -19,7 +19,7 @@ from pipeline.market import load_market
 if TYPE_CHECKING:
     from pipeline.feeds import FeedName
     from pipeline.validate.ledger import LedgerLine
-    from pipeline.validate.quarantined import BadRow, BadRowCount, Status
+    from pipeline.validate.quarantine import BadRow, BadRowCount, Status
 
 __all__ = ["batches", "discard", "list_rows", "release", "show"]
 
@@ -50,7 +50,7 @@ def list_rows(
     as_json: JsonOption = False,
 ) -> None:
     """List the bad rows, the last seen first, below how many there are for each rule."""
-    from pipeline.validate.quarantined import Choice, bad_rows, count_bad_rows
+    from pipeline.validate.quarantine import Choice, bad_rows, count_bad_rows
 
     any_day = _any_day(market, feed)
     choice = Choice(feeds=feed, rule=rule, status=None if status == "all" else status)
@@ -79,7 +79,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show all of one bad row: what it says, which cycles met it, and what was decided."""
-    from pipeline.validate.quarantined import decisions_about, find_bad_rows, sightings_of
+    from pipeline.validate.quarantine import decisions_about, find_bad_rows, sightings_of
 
     any_day = _any_day(market)
     (row,) = find_bad_rows(any_day.lake, any_day.market.name, [id_])
@@ -119,11 +119,11 @@ def release(
     note: NoteOption = None,
 ) -> None:
     """Let rows into the facts after all; they count as known from the given day on."""
-    from pipeline.validate import quarantine as stage
+    from pipeline.validate import decisions
 
     night = open_cycle(market, day.date())
     rows = _to_release(night, ids or [], all_of_rule, feed)
-    stage.release(night, rows, note)
+    decisions.release(night, rows, note)
     console.print(f"Released {_how_many(rows)} as of {night.as_of}.", soft_wrap=True)
     for name in dict.fromkeys(row.feed for row in rows):
         _bring_in(night, name)
@@ -132,12 +132,12 @@ def release(
 @quarantine.command()
 def discard(market: MarketArgument, ids: IdsArgument, day: DateOption, note: NoteOption = None) -> None:
     """Put rows aside for good: they are wrong, and nobody needs to look at them again."""
-    from pipeline.validate import quarantine as stage
-    from pipeline.validate.quarantined import find_bad_rows
+    from pipeline.validate import decisions
+    from pipeline.validate.quarantine import find_bad_rows
 
     night = open_cycle(market, day.date())
     rows = find_bad_rows(night.lake, night.market.name, ids)
-    stage.discard(night, rows, note)
+    decisions.discard(night, rows, note)
     console.print(f"Discarded {_how_many(rows)} as of {night.as_of}.", soft_wrap=True)
     for name in dict.fromkeys(row.feed for row in rows if row.status == "released"):
         _bring_in(night, name)
@@ -181,8 +181,8 @@ def _any_day(market: str, feeds: Iterable[str] | None = None) -> Cycle:
 
 
 def _to_release(night: Cycle, ids: Sequence[str], rule: str | None, feeds: list[str] | None) -> list["BadRow"]:
-    from pipeline.validate.quarantine import obstacle_to_release
-    from pipeline.validate.quarantined import Choice, bad_rows, find_bad_rows
+    from pipeline.validate.decisions import obstacle_to_release
+    from pipeline.validate.quarantine import Choice, bad_rows, find_bad_rows
 
     if bool(ids) == bool(rule):
         msg = "Give either the ids of the rows to release or --all-of-rule."

@@ -12,26 +12,18 @@ import pandas as pd
 
 from pipeline.collect import Landed
 from pipeline.cycle import Cycle
-from pipeline.errors import ConfigError
-from pipeline.feeds import Feed
-from pipeline.market import GateSettings
+from pipeline.feeds import LARGEST_NUMBER, Feed, FeedName
+from pipeline.validate.losses import emptied_days, emptied_facts, forgotten_days
 from pipeline.validate.rows import RowCounts
 from pipeline.validate.suites import Suite
 
-__all__ = ["Tally", "parameters_of", "profile_of", "thresholds_of"]
+__all__ = ["Tally", "parameters_of", "profile_of"]
 
 USUAL_BATCHES = 8
 """How many recent batches say what volume is usual."""
 
 EXAMPLES = 3
 """Names that a sentence gives at most."""
-
-_HELD_SHARE = 0.5
-"""A day was a usual one if it had at least this share of the median day's facts,"""
-_LEAST_FACTS = 10
-"""and at least so many: the few of a quieter day may all be taken back."""
-_LEFT_SHARE = 0.5
-"""A day whose landed rows are fewer than this share of its facts is being lost, not corrected."""
 
 
 @dataclass
@@ -51,6 +43,8 @@ class Tally:
     """Column that a rule speaks of -> distinct rows with a value in it."""
     held: Counter[date] = field(default_factory=Counter)
     """Day of the window -> facts that the lake held of it before."""
+    held_before: int = 0
+    """Rows without a day among the quarantined ones that the quarantine held already: they come every night."""
 
     def add(self, counts: RowCounts) -> None:
         """Add where the distinct rows of a slice went."""
@@ -74,33 +68,25 @@ class Tally:
         return self.accepted + self.quarantined
 
     @property
+    def judged_anew(self) -> int:
+        """Distinct rows but for those that the quarantine held already."""
+        return self.distinct - self.held_before
+
+    @property
     def share_quarantined(self) -> float:
-        """Share of the distinct rows that are quarantined."""
-        return self.quarantined / max(self.distinct, 1)
+        """Share of the rows judged anew that are quarantined."""
+        return (self.quarantined - self.held_before) / max(self.judged_anew, 1)
 
 
-def thresholds_of(market_gate: GateSettings, feed: str) -> dict[str, float]:
-    """Return the gate's thresholds for a feed.
-
-    Raises:
-        ConfigError: if the market sets a threshold for the feed that the gate does not know.
-    """
-    common = market_gate.model_dump(exclude={"feeds"})
-    own = dict(next((own for name, own in market_gate.feeds.items() if name == feed), {}))
-    for name in own:
-        if name not in common:
-            msg = f"gate.feeds.{feed} sets '{name}', but the gate knows only {', '.join(common)}; correct its spelling."
-            raise ConfigError(msg)
-    return common | own
-
-
-def parameters_of(cycle: Cycle, feed: str) -> dict[str, Any]:
+def parameters_of(cycle: Cycle, feed: FeedName) -> dict[str, Any]:
     """Return what the placeholders in the suites stand for."""
-    thresholds = thresholds_of(cycle.market.gate, feed)
-    fresh_since = cycle.as_of - timedelta(days=int(thresholds["max_age_days"]))
-    return thresholds | {
-        "least_units": -thresholds["max_units"],
-        "least_volume_factor": 1 / thresholds["max_volume_factor"],
+    thresholds = cycle.market.gate.of(feed)
+    fresh_since = cycle.as_of - timedelta(days=thresholds.max_age_days)
+    return thresholds.model_dump() | {
+        "least_units": -thresholds.max_units,
+        "least_volume_factor": 1 / thresholds.max_volume_factor,
+        "largest_number": LARGEST_NUMBER,
+        "least_number": -LARGEST_NUMBER,
         "fresh_since": datetime.combine(fresh_since, time()),
     }
 
@@ -113,15 +99,16 @@ def profile_of(
     Args:
         cycle: the cycle.
         feed: the feed.
-        batch: a landed batch with rows.
+        batch: a landed batch.
         suite: the suite that its rows were judged by.
         tally: what was counted on the way.
     """
     usual = _usual_rows_a_day(cycle, feed)
     rows_a_day = batch.rows / ((batch.until - batch.since).days + 1)
     required = {column.name for column in feed.landed_schema(batch.grain) if not column.nullable}
-    empty = [name for name, rows in tally.present.items() if name in required and rows == 0]
-    emptied = _emptied_days(cycle, batch, tally)
+    empty = [name for name, rows in tally.present.items() if tally.judged_anew and name in required and rows == 0]
+    emptied, forgotten = emptied_days(cycle, batch, tally.held), forgotten_days(cycle, feed, batch)
+    lost_facts = emptied_facts(cycle, feed, batch)
     nothing = batch.since - timedelta(days=1)
     row = {
         "rows": batch.rows,
@@ -133,6 +120,8 @@ def profile_of(
         "share_quarantined": tally.share_quarantined,
         "empty_columns": len(empty),
         "emptied_days": len(emptied),
+        "forgotten_days": len(forgotten),
+        "emptied_facts": lost_facts,
     }
     words = {
         "found_rows_a_day": f"{rows_a_day:,.1f}",
@@ -145,6 +134,8 @@ def profile_of(
         "key": ", ".join(feed.landed_key(batch.grain)),
         "empty_column_names": _first_of(empty),
         "emptied_day_names": _first_of(emptied),
+        "forgotten_day_names": _first_of(forgotten),
+        "found_emptied_facts": f"{lost_facts:,}",
     }
     return pd.DataFrame([row]), words
 
@@ -177,18 +168,3 @@ def _usual_rows_a_day(cycle: Cycle, feed: Feed) -> float | None:
 def _busiest_day_factor(batch: Landed) -> float:
     """Return how many times as many rows as the median day the busiest day has; NaN where nothing has a day."""
     return max(batch.days.values()) / median(batch.days.values()) if batch.days else math.nan
-
-
-def _emptied_days(cycle: Cycle, batch: Landed, tally: Tally) -> list[date]:
-    """Return the days that were usual ones in the lake, and of which the source says next to nothing any more.
-
-    Days after the as-of day are a plan, and plans may be withdrawn.
-    """
-    if not tally.held:
-        return []
-    usual = max(_LEAST_FACTS, _HELD_SHARE * median(tally.held.values()))
-    return [
-        day
-        for day, facts in sorted(tally.held.items())
-        if day <= cycle.as_of and facts >= usual and batch.days.get(day, 0) < _LEFT_SHARE * facts
-    ]

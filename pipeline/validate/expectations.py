@@ -87,6 +87,8 @@ class Judge:
             ConfigError: if a rule cannot be asked of these rows.
         """
         sent_away_by = np.full(len(frame), GOOD, np.int16)
+        if len(frame) == 0:
+            return sent_away_by
         held = self._held(frame)
         for number, outcome in enumerate(self.outcomes):
             if held[outcome.rule.name]:

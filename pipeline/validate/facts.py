@@ -5,11 +5,12 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 
+from pipeline.bounded import listed, quoted
 from pipeline.collect import Landed
 from pipeline.cycle import Cycle
 from pipeline.feeds import Feed, Grain
 from pipeline.lake import Between
-from pipeline.validate.slices import listed, quoted
+from pipeline.validate.undated import without_day
 
 __all__ = ["held_facts", "late_revisions", "make_facts", "public_columns", "revisions", "revisions_schema"]
 
@@ -96,10 +97,12 @@ def revisions(connection: duckdb.DuckDBPyConnection, cycle: Cycle, feed: Feed, b
 
     What is fetched when a feed is first collected counts as known from the day it is about (a plan: from as long before
     it as the market plans ahead), so that nights before the first one can be replayed; everything later is known from
-    the cycle's as-of day. A key that landed only in quarantined rows is neither new nor gone.
+    the cycle's as-of day. A key that landed only in quarantined rows is neither new nor gone, and may have done so in a
+    row whose day cannot be read.
 
     Args:
-        connection: a database with the tables `facts`, `held` (facts known before) and `refused` (keys of bad rows).
+        connection: a database with the tables `facts`, `held` (facts known before), `refused` (keys of bad rows) and
+            `doubtful_keys` (those of rows without a day).
         cycle: the cycle.
         feed: the feed.
         batch: the landed batch that the facts come from.
@@ -109,11 +112,14 @@ def revisions(connection: duckdb.DuckDBPyConnection, cycle: Cycle, feed: Feed, b
     """
     columns, key = quoted(feed.schema.names), quoted(feed.key)
     order = key if feed.day is None else f'"{feed.day}", {key}'
+    spared = f"ANTI JOIN refused USING ({key})"
+    if feed.day is not None:
+        spared += f" ANTI JOIN doubtful_keys USING ({quoted(without_day(feed))})"
     sql = f"""
         SELECT {_known_on(cycle, feed, batch)} AS known_on, * FROM (
             SELECT {columns}, false AS deleted FROM (SELECT {columns} FROM facts EXCEPT SELECT {columns} FROM held)
             UNION ALL
-            SELECT {columns}, true AS deleted FROM held ANTI JOIN facts USING ({key}) ANTI JOIN refused USING ({key})
+            SELECT {columns}, true AS deleted FROM held ANTI JOIN facts USING ({key}) {spared}
         ) ORDER BY {order}
     """  # noqa: S608 - names come from the feeds' contracts
     return _as_revisions(connection.sql(sql).to_arrow_table(), feed)

@@ -2,9 +2,9 @@
 
 import duckdb
 
+from pipeline.bounded import quoted
 from pipeline.collect import Landed
 from pipeline.feeds import Feed
-from pipeline.validate.slices import quoted
 
 __all__ = ["count_repeated_line_keys", "note_line_keys"]
 

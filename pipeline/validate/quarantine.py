@@ -1,239 +1,266 @@
-"""The life of a bad row after the gate: released into the facts, or discarded, by a person's decision."""
+"""What the gate has put into quarantine: each bad row once, with where it stands."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from datetime import date, timedelta
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 
-from pipeline.collect import landed
-from pipeline.cycle import Cycle
-from pipeline.errors import ConfigError, StageError
-from pipeline.feeds import FEEDS, FeedName
-from pipeline.validate.quarantined import DECISIONS_SCHEMA, BadRow, Decision
-from pipeline.validate.rows import LARGEST_NUMBER
+from pipeline.errors import ConfigError
+from pipeline.feeds import FeedName, Grain
+from pipeline.lake import Lake
 
-__all__ = ["discard", "obstacle_to_release", "release", "released_ids", "released_rows"]
+__all__ = [
+    "DECISIONS_SCHEMA",
+    "BadRow",
+    "BadRowCount",
+    "Choice",
+    "Decision",
+    "Sighting",
+    "Status",
+    "bad_rows",
+    "count_bad_rows",
+    "decisions_about",
+    "find_bad_rows",
+    "sightings_of",
+]
 
-_PLANS: tuple[FeedName, ...] = ("prices", "promotions", "market", "calendar")
-"""Feeds whose rows may be about days to come."""
+Decision = Literal["released", "discarded"]
 
-_JSON_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.float64(): "DOUBLE",
-    pa.int64(): "BIGINT",
-    pa.date32(): "DATE",
-    pa.bool_(): "BOOLEAN",
-    pa.timestamp("us"): "TIMESTAMP",
-}
+Status = Literal["open", "gone", "released", "discarded"]
+"""`open`: somebody has to decide. `gone`: the source has not delivered the row again, so it was mended there."""
+
+SHORTEST_PREFIX = 4
+"""So many characters of an id are needed to name a row."""
+
+DECISIONS_SCHEMA = pa.schema(
+    [
+        pa.field("cycle", pa.date32(), nullable=False),
+        pa.field("feed", pa.string(), nullable=False),
+        pa.field("number", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("decision", pa.string(), nullable=False),
+        pa.field("note", pa.string()),
+        pa.field("grain", pa.string(), nullable=False),
+        pa.field("day", pa.date32()),
+        pa.field("copies", pa.int64(), nullable=False),
+        pa.field("row", pa.string(), nullable=False),
+    ]
+)
+"""The table `decisions`: `cycle` is the day decided on, `number` counts the decisions of that day."""
 
 
-def released_ids(cycle: Cycle, feed: FeedName) -> pa.Table:
-    """Return the ids of the feed's rows that are released as the cycle knows it: a table of the column `id`."""
-    if not cycle.lake.exists("decisions"):
-        return pa.table({"id": pa.array([], pa.string())})
-    sql = f"SELECT id FROM ({_IN_FORCE}) WHERE decision = 'released' ORDER BY id"  # noqa: S608 - a constant
-    return cycle.lake.query(sql, ["decisions"], feed=feed, as_of=cycle.as_of)
+@dataclass(frozen=True)
+class Choice:
+    """Which rows are asked for; None stands for all."""
+
+    feeds: Sequence[str] | None = None
+    rule: str | None = None
+    status: Status | None = None
 
 
-def released_rows(cycle: Cycle, feed: FeedName, since: date, until: date) -> pa.Table | None:
-    """Return the rows released since the feed's last cycle that its batch cannot hold, being about other days.
+@dataclass(frozen=True)
+class BadRow:
+    """A row in quarantine, however many nights have met it."""
 
-    Args:
-        cycle: the cycle; decisions up to the feed's last cycle before it are no news to it.
-        feed: the feed, of which this cycle has landed a batch.
-        since: first day of the batch's window.
-        until: last day of the batch's window.
+    id: str
+    feed: FeedName
+    grain: Grain
+    day: date | None
+    """The day that the row is about, where it has a readable one."""
+    rule: str
+    """The rule that the row broke when it was last seen."""
+    reason: str
+    first_seen: date
+    """The first cycle whose batch held the row."""
+    last_seen: date
+    copies: int
+    """How often the last batch held it: lines of different people can look the same without them."""
+    status: Status
+    decided_on: date | None
+    note: str | None
+    row: str
+    """The row as JSON, without personal columns."""
 
-    Returns:
-        Rows in the landed schema of the batch's grain, without personal columns, in the order of their ids; None where
-        there are none.
-    """
-    if not cycle.lake.exists("decisions"):
-        return None
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        """Return the row that a record of `bad_rows`' query holds."""
+        return cls(**record)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The row's columns and values."""
+        return dict(json.loads(self.row))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        plain = {key: str(value) if isinstance(value, date) else value for key, value in asdict(self).items()}
+        return plain | {"row": self.content}
+
+
+@dataclass(frozen=True)
+class BadRowCount:
+    """How many bad rows of a feed broke a rule, and where they stand."""
+
+    feed: str
+    rule: str
+    reason: str
+    status: Status
+    rows: int
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A cycle whose batch held the row."""
+
+    cycle: date
+    rule: str
+    reason: str
+    copies: int
+
+
+def bad_rows(lake: Lake, choice: Choice, limit: int | None = None) -> list[BadRow]:
+    """Return the chosen rows, the last seen first."""
+    if not lake.exists("quarantine"):
+        return []
+    names = ", ".join(f'"{name}"' for name in BadRow.__dataclass_fields__)
+    sql = f"{_standing(lake)} SELECT {names} FROM standing WHERE {_CHOSEN} ORDER BY last_seen DESC, feed, rule, id"  # noqa: S608
+    if limit is not None:
+        sql += f" LIMIT {limit:d}"
+    return [BadRow.from_record(record) for record in _asked(lake, sql, **_chosen(choice))]
+
+
+def count_bad_rows(lake: Lake, choice: Choice) -> list[BadRowCount]:
+    """Return how many of the chosen rows there are for each feed, rule and status."""
+    if not lake.exists("quarantine"):
+        return []
     sql = f"""
-        SELECT unnest(from_json("row", $types)) FROM (
-            SELECT id, "row", unnest(range(copies)) AS copy FROM ({_IN_FORCE})
-            WHERE decision = 'released' AND cycle > $taken_in AND grain = $grain AND "day" NOT BETWEEN $since AND $until
-        ) ORDER BY id, copy
-    """  # noqa: S608 - a constant
-    grain = landed(cycle, feed).grain
-    schema = _public_schema(feed, grain)
-    rows = cycle.lake.query(
-        sql,
-        ["decisions"],
-        feed=feed,
-        as_of=cycle.as_of,
-        taken_in=_last_cycle_before(cycle, feed),
-        grain=grain,
-        since=since,
-        until=until,
-        types=_json_types(schema),
-    )
-    return rows.select(schema.names).cast(schema) if rows.num_rows else None
+        {_standing(lake)}
+        SELECT feed, rule, max(reason) AS reason, status, count(*) AS "rows" FROM standing WHERE {_CHOSEN}
+        GROUP BY feed, rule, status ORDER BY feed, "rows" DESC, rule, status
+    """  # noqa: S608 - the parts stand below
+    return [BadRowCount(**record) for record in _asked(lake, sql, **_chosen(choice))]
 
 
-def _last_cycle_before(cycle: Cycle, feed: FeedName) -> date:
-    """Return the last cycle before this one in which the feed passed the gate; the first of all days without one."""
-    if not cycle.lake.exists("batches"):
-        return date.min
-    sql = "SELECT max(cycle) AS last FROM batches WHERE feed = $feed AND cycle < $as_of"
-    last: date | None = cycle.lake.query(sql, ["batches"], feed=feed, as_of=cycle.as_of)["last"][0].as_py()
-    return last or date.min
-
-
-def release(cycle: Cycle, rows: Sequence[BadRow], note: str | None = None) -> None:
-    """Record on the cycle's day that these rows are right after all; the gate lets them into the facts from then on.
+def find_bad_rows(lake: Lake, market: str, prefixes: Sequence[str]) -> list[BadRow]:
+    """Return the rows that these beginnings of ids name, each once.
 
     Raises:
-        ConfigError: if the day is older than a cycle that has passed the gate, or a row cannot be released; nothing is
-            recorded then.
-        FencedError: if somebody else decides about the same feed at the same time.
+        ConfigError: if a beginning is too short, names no row of this market, or names several.
     """
-    _refuse_the_past(cycle, rows)
-    _refuse_obstacles(rows, lambda row: obstacle_to_release(cycle, row))
-    _record(cycle, rows, "released", note)
+    return list(dict.fromkeys(_found(lake, market, prefix) for prefix in prefixes))
 
 
-def discard(cycle: Cycle, rows: Sequence[BadRow], note: str | None = None) -> None:
-    """Record on the cycle's day that these rows are wrong and nobody needs to look at them again.
-
-    Raises:
-        ConfigError: if the day is older than a cycle that has passed the gate, or a row cannot be discarded; nothing
-            is recorded then.
-        FencedError: if somebody else decides about the same feed at the same time.
+def sightings_of(lake: Lake, row: BadRow) -> list[Sighting]:
+    """Return the cycles that have met the row, the oldest first."""
+    sql = """
+        SELECT cycle, any_value(rule) AS rule, any_value(reason) AS reason, count(*) AS copies FROM quarantine
+        WHERE feed = $feed AND id = $id GROUP BY cycle ORDER BY cycle
     """
-    _refuse_the_past(cycle, rows)
-    _refuse_obstacles(rows, lambda row: _obstacle_to_discard(cycle, row))
-    _record(cycle, rows, "discarded", note)
+    found = lake.query(sql, ["quarantine"], feed=row.feed, id=row.id)
+    return [Sighting(**record) for record in found.to_pylist()]
 
 
-def obstacle_to_release(cycle: Cycle, row: BadRow) -> str | None:
-    """Return the sentence that says why a row cannot be released on the cycle's day, or None where it can."""
-    if row.status == "released":
-        return f"The row {row.id} of '{row.feed}' was released on {row.decided_on} already."
-    if row.status == "gone":
-        return (
-            f"The row {row.id} of '{row.feed}' has left its source since {row.last_seen}, so there is nothing to "
-            f"release; what the source says in its place has passed the gate by itself."
+def decisions_about(lake: Lake, row: BadRow) -> list[tuple[date, Decision, str | None]]:
+    """Return day, decision and note of each decision about the row, the oldest first."""
+    if not lake.exists("decisions"):
+        return []
+    sql = "SELECT cycle, decision, note FROM decisions WHERE feed = $feed AND id = $id ORDER BY cycle, number"
+    found = lake.query(sql, ["decisions"], feed=row.feed, id=row.id).to_pylist()
+    return [(record["cycle"], record["decision"], record["note"]) for record in found]
+
+
+def _found(lake: Lake, market: str, prefix: str) -> BadRow:
+    if len(prefix) < SHORTEST_PREFIX:
+        msg = f"'{prefix}' is too short to name a row; give at least {SHORTEST_PREFIX} characters of its id."
+        raise ConfigError(msg)
+    found = []
+    if lake.exists("quarantine"):
+        names = ", ".join(f'"{name}"' for name in BadRow.__dataclass_fields__)
+        sql = f"{_standing(lake)} SELECT {names} FROM standing WHERE starts_with(id, $prefix) ORDER BY id"  # noqa: S608
+        found = _asked(lake, sql, prefix=prefix.lower())
+    if not found:
+        msg = (
+            f"The quarantine of '{market}' has no row '{prefix}'; 'trendmill quarantine list {market} --status all' "
+            f"shows its rows."
         )
-    if flaw := _flaw(cycle, row):
-        return (
-            f"The row {row.id} of '{row.feed}' cannot be released, because {flaw}; mend it in the source, or discard "
-            f"it here."
-        )
-    return _contradiction(cycle, row)
+        raise ConfigError(msg)
+    if len(found) > 1:
+        msg = f"'{prefix}' stands for {len(found)} rows ({_shown([row['id'] for row in found])}); give more of the id."
+        raise ConfigError(msg)
+    return BadRow.from_record(found[0])
 
 
-def _obstacle_to_discard(cycle: Cycle, row: BadRow) -> str | None:
-    if row.status == "discarded":
-        return f"The row {row.id} of '{row.feed}' was discarded on {row.decided_on} already."
-    if row.status == "released" and row.decided_on != cycle.as_of and not _will_be_landed(cycle, row):
-        return (
-            f"The row {row.id} of '{row.feed}' became a fact on {row.decided_on}, and the batch of {cycle.as_of} does "
-            f"not reach back to its day {row.day}; mend it in the source and collect its day again."
-        )
-    return _contradiction(cycle, row)
+def _shown(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")  # noqa: PLR2004
 
 
-def _contradiction(cycle: Cycle, row: BadRow) -> str | None:
-    if row.decided_on is None or row.decided_on <= cycle.as_of:
-        return None
-    return (
-        f"The row {row.id} of '{row.feed}' was {row.status} on {row.decided_on}, after {cycle.as_of}; decide again on "
-        f"that day or a later one."
-    )
-
-
-def _will_be_landed(cycle: Cycle, row: BadRow) -> bool:
-    """Return whether the cycle's batch reaches back to the row's day, so that the gate meets the row again."""
-    try:
-        since = landed(cycle, row.feed).since
-    except StageError:
-        since = cycle.as_of - timedelta(days=cycle.market.look_back_days)
-    return row.day is None or row.day >= since
-
-
-def _flaw(cycle: Cycle, row: BadRow) -> str | None:
-    """Return what no decision can mend: without its key, its day or a readable number a row can be no fact."""
-    if row.day is not None and row.day > cycle.as_of and row.feed not in _PLANS:
-        return f"its day {row.day} lies after {cycle.as_of}"
-    values = row.content
-    for column in _public_schema(row.feed, row.grain):
-        value = values.get(column.name)
-        if value is None and not column.nullable:
-            return f"its column '{column.name}' is missing or cannot be read"
-        if isinstance(value, float) and not abs(value) < LARGEST_NUMBER:
-            return f"its column '{column.name}' is {value:g}, with which nothing can be summed up"
-    return None
-
-
-def _refuse_the_past(cycle: Cycle, rows: Iterable[BadRow]) -> None:
-    """A decision is knowledge of its day: nights that have passed did not have it."""
-    for feed in sorted({row.feed for row in rows}):
-        newest = _newest_cycle(cycle, feed)
-        if newest is not None and cycle.as_of < newest:
-            msg = (
-                f"'{feed}' of '{cycle.market.name}' has passed the gate for {newest} already, so a decision on "
-                f"{cycle.as_of} would change what was known; give --date {newest} or a later day."
-            )
-            raise ConfigError(msg)
-
-
-def _newest_cycle(cycle: Cycle, feed: str) -> date | None:
-    if not cycle.lake.exists("batches"):
-        return None
-    found = cycle.lake.query("SELECT max(cycle) AS newest FROM batches WHERE feed = $feed", ["batches"], feed=feed)
-    newest: date | None = found["newest"][0].as_py()
-    return newest
-
-
-def _refuse_obstacles(rows: Iterable[BadRow], obstacle: Callable[[BadRow], str | None]) -> None:
-    for row in rows:
-        if sentence := obstacle(row):
-            raise ConfigError(sentence)
-
-
-def _record(cycle: Cycle, rows: Sequence[BadRow], decision: Decision, note: str | None) -> None:
-    """Add a decision about each row to what the day has decided of its feed; earlier decisions stay to be read."""
-    for feed in sorted({row.feed for row in rows}):
-        attempt = cycle.lake.attempt("decisions", cycle=cycle.as_of, feed=feed)
-        taken = DECISIONS_SCHEMA.empty_table()
-        if cycle.lake.exists("decisions"):
-            held = cycle.lake.read("decisions", cycle=cycle.as_of, feed=feed)
-            taken = held.select(DECISIONS_SCHEMA.names).cast(DECISIONS_SCHEMA)
-        fresh = [
-            {
-                "cycle": cycle.as_of,
-                "feed": feed,
-                "number": number,
-                "id": row.id,
-                "decision": decision,
-                "note": note,
-                "grain": row.grain,
-                "day": row.day,
-                "copies": row.copies,
-                "row": row.row,
-            }
-            for number, row in enumerate([row for row in rows if row.feed == feed], start=taken.num_rows)
-        ]
-        attempt.commit(pa.concat_tables([taken, pa.Table.from_pylist(fresh, schema=DECISIONS_SCHEMA)]))
-
-
-def _public_schema(feed: FeedName, grain: str) -> pa.Schema:
-    """Return the columns of a quarantined row: those of a landed one without the personal ones."""
-    contract = FEEDS[feed]
-    columns = contract.schema if grain == "facts" else contract.lines
-    return pa.schema([column for column in columns or () if column.name not in contract.personal])
-
-
-def _json_types(schema: pa.Schema) -> str:
-    """Return the structure that DuckDB's `from_json` reads a row back with."""
-    return json.dumps({column.name: _JSON_TYPES[column.type] for column in schema})
-
-
-_IN_FORCE = """
-    SELECT * FROM decisions WHERE feed = $feed AND cycle <= $as_of
-    QUALIFY row_number() OVER (PARTITION BY id ORDER BY cycle DESC, number DESC) = 1
+_CHOSEN = """
+    ($feeds IS NULL OR list_contains($feeds, feed)) AND ($rule IS NULL OR rule = $rule)
+    AND ($status IS NULL OR status = $status)
 """
-"""The latest decision about each row of a feed as a cycle knows it."""
+
+
+def _chosen(choice: Choice) -> dict[str, Any]:
+    feeds = None if choice.feeds is None else list(choice.feeds)
+    return {"feeds": feeds, "rule": choice.rule, "status": choice.status}
+
+
+def _asked(lake: Lake, sql: str, **parameters: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    tables = [table for table in ("quarantine", "decisions", "batches") if lake.exists(table)]
+    records: list[dict[str, Any]] = lake.query(sql, tables, **parameters).to_pylist()
+    return records
+
+
+def _standing(lake: Lake) -> str:
+    """Return the CTE `standing`: each row of the quarantine once, with its status.
+
+    A row that the source's newest batch should have held, but did not, has gone from the source; those without a
+    readable day come every night.
+    """
+    missing = ""
+    if not lake.exists("decisions"):
+        missing += """
+            decisions AS (
+                SELECT NULL::VARCHAR AS feed, NULL::VARCHAR AS id, NULL::VARCHAR AS decision, NULL::DATE AS cycle,
+                       NULL::VARCHAR AS note, 0 AS number WHERE false
+            ),
+        """
+    if not lake.exists("batches"):
+        missing += """
+            batches AS (
+                SELECT NULL::VARCHAR AS feed, NULL::DATE AS cycle, NULL::DATE AS since, NULL::DATE AS "until"
+                WHERE false
+            ),
+        """
+    return f"""
+        WITH {missing}
+        nights AS (
+            SELECT feed, id, cycle, any_value(grain) AS grain, any_value("day") AS "day", any_value(rule) AS rule,
+                   any_value(reason) AS reason, any_value("row") AS "row", count(*) AS copies
+            FROM quarantine GROUP BY feed, id, cycle
+        ),
+        seen AS (
+            SELECT feed, id, arg_max(grain, cycle) AS grain, arg_max("day", cycle) AS "day",
+                   arg_max(rule, cycle) AS rule, arg_max(reason, cycle) AS reason, arg_max("row", cycle) AS "row",
+                   arg_max(copies, cycle) AS copies, min(cycle) AS first_seen, max(cycle) AS last_seen
+            FROM nights GROUP BY feed, id
+        ),
+        latest AS (
+            SELECT feed, id, decision, cycle AS decided_on, note FROM decisions
+            QUALIFY row_number() OVER (PARTITION BY feed, id ORDER BY cycle DESC, number DESC) = 1
+        ),
+        newest AS (
+            SELECT feed, max(cycle) AS cycle, arg_max(since, cycle) AS since, arg_max("until", cycle) AS "until"
+            FROM batches GROUP BY feed
+        ),
+        standing AS (
+            SELECT seen.*, decided_on, note, CASE
+                WHEN decision IS NOT NULL THEN decision
+                WHEN last_seen < newest.cycle AND coalesce("day" BETWEEN since AND "until", true) THEN 'gone'
+                ELSE 'open' END AS status
+            FROM seen LEFT JOIN latest USING (feed, id) LEFT JOIN newest USING (feed)
+        )
+    """  # noqa: S608 - no part of it comes from outside

@@ -8,20 +8,20 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from pipeline.bounded import listed, quoted
 from pipeline.collect import Landed
 from pipeline.cycle import Cycle
 from pipeline.errors import ConfigError
-from pipeline.feeds import Feed
+from pipeline.feeds import LARGEST_NUMBER, Feed
 from pipeline.validate.expectations import GOOD, Judge
 from pipeline.validate.facts import public_columns
-from pipeline.validate.slices import listed, quoted
 from pipeline.validate.spool import Spool
 from pipeline.validate.suites import Suite
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["LARGEST_NUMBER", "REFUSED_SCHEMA", "RowCounts", "count_repeated_keys", "drop_repeats", "refuse_bad_rows"]
+__all__ = ["REFUSED_SCHEMA", "RowCounts", "count_repeated_keys", "drop_repeats", "refuse_bad_rows"]
 
 REFUSED_SCHEMA = pa.schema(
     [
@@ -37,8 +37,6 @@ REFUSED_SCHEMA = pa.schema(
 
 _ID_LENGTH = 12
 _SPOOLED_ROWS = 100_000
-LARGEST_NUMBER = 1e13
-"""What sums in decimals can hold: no decision lets a larger number in."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ def _bad_rows(cycle: Cycle, feed: Feed, batch: Landed) -> str:
     fields = ", ".join(f'"{name}" := {expression}' for name, expression in public.items())
     usable = [f'"{column.name}" IS NOT NULL' for column in schema if not column.nullable]
     usable += [
-        f'("{column.name}" IS NULL OR abs("{column.name}") < {LARGEST_NUMBER})'
+        f'("{column.name}" IS NULL OR abs("{column.name}") <= {LARGEST_NUMBER})'
         for column in schema
         if pa.types.is_floating(column.type)
     ]

@@ -1,9 +1,6 @@
 """Slices of a landed batch: consecutive days that are judged at once, so that memory does not grow with the batch."""
 
-import errno
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,19 +8,18 @@ from typing import Any
 
 import duckdb
 
+from pipeline.bounded import quoted
 from pipeline.collect import Landed
 from pipeline.errors import FencedError
 from pipeline.feeds import Feed
 
-__all__ = ["SLICE_ROWS", "Slice", "bench", "listed", "load", "quoted", "slices_of"]
+__all__ = ["MEMORY_LIMIT", "SLICE_ROWS", "Slice", "load", "slices_of"]
 
 SLICE_ROWS = 1_000_000
-"""A slice has at most so many rows, but for a single day or rows without one."""
+"""A slice has at most so many rows, but for a single day, or a feed that is about no day."""
 
 MEMORY_LIMIT = "600MB"
 """What DuckDB may hold of a slice before it puts rows aside on disk."""
-
-_DISK_FULL = ("No space left", "File too large", "quota exceeded")
 
 
 @dataclass(frozen=True)
@@ -34,6 +30,11 @@ class Slice:
     until: date | None
     """Both None: the rows without a day."""
 
+    @property
+    def undated(self) -> bool:
+        """Whether these are the rows without a day."""
+        return self.since is None
+
     def held_window(self, batch: Landed) -> tuple[date, date] | None:
         """Return the days of the slice that the batch was asked for; None where there is none."""
         if self.since is None or self.until is None:
@@ -42,37 +43,28 @@ class Slice:
         return window if window[0] <= window[1] else None
 
 
-def slices_of(batch: Landed, slice_rows: int) -> Iterator[Slice]:
+def slices_of(feed: Feed, batch: Landed, slice_rows: int) -> Iterator[Slice]:
     """Yield the slices of a batch: together they hold each landed row once, and each day of its window.
 
+    Rows without a day come first: what they leave in doubt must be known when the others are compared with the lake.
+
     Args:
-        batch: a landed batch with rows.
+        feed: the batch's feed; one that is about no day is a single slice.
+        batch: a landed batch.
         slice_rows: a slice takes in further days as long as it has no more rows than this.
     """
-    if batch.days:
-        first, last = min(*batch.days, batch.since), max(*batch.days, batch.until)
-        since, rows = first, 0
-        for day, landed in sorted(batch.days.items()):
-            if rows and rows + landed > slice_rows:
-                yield Slice(since, day - timedelta(days=1))
-                since, rows = day, 0
-            rows += landed
-        yield Slice(since, last)
-    if batch.undated:
+    if feed.day is None or batch.undated:
         yield Slice(None, None)
-
-
-@contextmanager
-def bench(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database in memory for the work on slices; what does not fit is put aside in the folder."""
-    settings = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder / "spill")}
-    try:
-        with duckdb.connect(config=settings) as connection:
-            yield connection
-    except duckdb.Error as exc:
-        if any(sign in str(exc) for sign in _DISK_FULL):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from exc
-        raise
+    if feed.day is None:
+        return
+    first, last = min([*batch.days, batch.since]), max([*batch.days, batch.until])
+    since, rows = first, 0
+    for day, landed in sorted(batch.days.items()):
+        if rows and rows + landed > slice_rows:
+            yield Slice(since, day - timedelta(days=1))
+            since, rows = day, 0
+        rows += landed
+    yield Slice(since, last)
 
 
 def load(connection: duckdb.DuckDBPyConnection, batch: Landed, feed: Feed, part: Slice) -> None:
@@ -96,13 +88,3 @@ def load(connection: duckdb.DuckDBPyConnection, batch: Landed, feed: Feed, part:
             raise
         msg = f"Another attempt has landed '{feed.name}' again since this one began; this one is stale."
         raise FencedError(msg) from exc
-
-
-def quoted(names: tuple[str, ...] | list[str]) -> str:
-    """Return columns' names for SQL."""
-    return ", ".join(f'"{name}"' for name in names)
-
-
-def listed(texts: Iterable[str]) -> str:
-    """Return texts as SQL's literals; NULL, which equals none, where there are none."""
-    return ", ".join("'" + text.replace("'", "''") + "'" for text in texts) or "NULL"

@@ -10,22 +10,24 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from pipeline.bounded import bounded_duckdb
 from pipeline.collect import Landed, landed, scratch
 from pipeline.cycle import Cycle
 from pipeline.errors import GateError
 from pipeline.feeds import FEEDS, Feed, FeedName
 from pipeline.lake import Attempt
 from pipeline.stage import StageReport
-from pipeline.validate import quarantine as decisions
+from pipeline.validate import decisions
 from pipeline.validate.batch import Tally, parameters_of, profile_of
 from pipeline.validate.docs import write_page
 from pipeline.validate.expectations import Judge, Outcome
 from pipeline.validate.facts import held_facts, late_revisions, make_facts, revisions, revisions_schema
 from pipeline.validate.keys import count_repeated_line_keys, note_line_keys
 from pipeline.validate.rows import REFUSED_SCHEMA, count_repeated_keys, drop_repeats, refuse_bad_rows
-from pipeline.validate.slices import SLICE_ROWS, Slice, bench, load, slices_of
+from pipeline.validate.slices import MEMORY_LIMIT, SLICE_ROWS, Slice, load, slices_of
 from pipeline.validate.spool import Spool
 from pipeline.validate.suites import load_suite
+from pipeline.validate.undated import count_held_before, note_doubtful_keys, refuse_too_many
 
 __all__ = ["ValidateReport", "run"]
 
@@ -76,11 +78,12 @@ def _validated(cycle: Cycle, feed: FeedName, slice_rows: int) -> ValidateReport:
     ledger = cycle.lake.attempt("batches", cycle=cycle.as_of, feed=feed)
 
     batch = landed(cycle, feed)
-    _refuse_undated(cycle, contract, batch)
+    refuse_too_many(cycle, contract, batch, slice_rows)
     with scratch(cycle, feed) as folder:
         with _spools(folder, contract) as (refused, revised):
             tally, page = _judged(cycle, contract, batch, _Desk(folder, refused, revised, slice_rows))
         quarantine.commit(refused.dataset())
+        quarantine.refuse_if_overtaken()
         committed = facts.commit(revised.dataset())
     report = ValidateReport(
         feed=feed,
@@ -91,8 +94,10 @@ def _validated(cycle: Cycle, feed: FeedName, slice_rows: int) -> ValidateReport:
         released=tally.released,
         revised=revised.rows,
         facts_version=committed.version,
-        docs=str(page or ""),
+        docs=str(page),
     )
+    for committed_before in (quarantine, facts):
+        committed_before.refuse_if_overtaken()
     _commit_ledger(ledger, batch, report, tally)
     return report
 
@@ -116,38 +121,26 @@ def _spools(folder: Path, feed: Feed) -> Iterator[tuple[Spool, Spool]]:
         yield refused, revised
 
 
-def _refuse_undated(cycle: Cycle, feed: Feed, batch: Landed) -> None:
-    """Refuse a batch at once of which too many rows have no day: they would all have to be judged together."""
-    share, allowed = batch.undated / max(batch.rows, 1), parameters_of(cycle, feed.name)["max_quarantined_share"]
-    if feed.day is not None and share > allowed:
-        msg = (
-            f"The batch '{feed.name}' of {cycle.key} is refused: the column '{feed.day}' cannot be read in {share:.1%} "
-            f"of its rows, and {allowed:.1%} may be quarantined (rule '{feed.day}_present'). Nothing of it entered the "
-            f"lake; mend the source and run the cycle again."
-        )
-        raise GateError(msg)
-
-
-def _judged(cycle: Cycle, feed: Feed, batch: Landed, desk: _Desk) -> tuple[Tally, Path | None]:
+def _judged(cycle: Cycle, feed: Feed, batch: Landed, desk: _Desk) -> tuple[Tally, Path]:
     """Judge a batch slice by slice, then as a whole; return what was counted, and its page in the Data Docs.
 
     Raises:
         GateError: if a blocking rule is broken.
     """
-    tally, page = Tally(), None
-    with bench(desk.folder) as connection:
+    tally, suite = Tally(), feed.name if batch.grain == "facts" else f"{feed.name}_lines"
+    judge = Judge(load_suite(suite, parameters_of(cycle, feed.name), feed=feed.name))
+    with bounded_duckdb(desk.folder, memory_limit=MEMORY_LIMIT) as connection:
         connection.register("released", decisions.released_ids(cycle, feed.name))
-        if batch.rows:
-            name = feed.name if batch.grain == "facts" else f"{feed.name}_lines"
-            judge = Judge(load_suite(name, parameters_of(cycle, feed.name), feed=feed.name))
-            for part in slices_of(batch, desk.slice_rows):
-                load(connection, batch, feed, part)
-                _judge_slice(connection, cycle, feed, batch, part, judge, desk, tally)
-            if batch.grain == "lines":
-                tally.repeated_keys = count_repeated_line_keys(connection, feed, batch)
-            outcomes = [*_judged_whole(cycle, feed, batch, judge, tally), *judge.outcomes]
-            page = write_page(cycle, name, outcomes)
-            _refuse_if_blocked(cycle, feed, outcomes, page)
+        connection.register("nothing", feed.schema.empty_table())
+        note_doubtful_keys(connection, feed, "nothing")
+        for part in slices_of(feed, batch, desk.slice_rows):
+            load(connection, batch, feed, part)
+            _judge_slice(connection, cycle, feed, batch, part, judge, desk, tally)
+        if batch.grain == "lines":
+            tally.repeated_keys = count_repeated_line_keys(connection, feed, batch)
+        outcomes = [*_judged_whole(cycle, feed, batch, judge, tally), *judge.outcomes]
+        page = write_page(cycle, suite, outcomes)
+        _refuse_if_blocked(cycle, feed, outcomes, page)
         late = decisions.released_rows(cycle, feed.name, batch.since, batch.until) if feed.day else None
         if late is not None:
             desk.revised.append(late_revisions(connection, cycle, feed, batch.grain, late))
@@ -167,6 +160,9 @@ def _judge_slice(
     """Take the table `slice` through the gate: its bad rows and its revisions are spooled, everything is counted."""
     tally.duplicates += drop_repeats(connection, feed, batch)
     tally.add(refuse_bad_rows(connection, cycle, feed, batch, judge, desk.refused))
+    if feed.day is not None and part.undated:
+        note_doubtful_keys(connection, feed, "refused")
+        tally.held_before += count_held_before(connection, cycle, feed)
     tally.note_day(_newest_day(connection, cycle, feed))
     if batch.grain == "lines":
         note_line_keys(connection, feed)

@@ -14,8 +14,9 @@ import yaml
 
 from pipeline import collect, validate
 from pipeline.cycle import Cycle, Home, open_cycle
-from pipeline.errors import GateError, SourceUnavailableError
+from pipeline.errors import FencedError, GateError, SourceUnavailableError
 from pipeline.feeds import FEEDS, FeedName
+from pipeline.lake import Attempt
 from tests.conftest import AS_OF, MarketWriter
 
 pytestmark = pytest.mark.slow
@@ -239,6 +240,36 @@ def test_kill_at_any_point_is_healed_by_another_run(small_market: MarketWriter, 
     assert left == [str(AS_OF)], "what killed attempts have left is gone"
     validate.run(cycle, "sales")
     assert lake_of(cycle) == lake_of(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("table", "reached"), [("quarantine", "facts/sales"), ("facts/sales", "batches")])
+def test_tables_never_tell_of_two_attempts(
+    small_market: MarketWriter, home: Home, monkeypatch: pytest.MonkeyPatch, table: str, reached: str
+) -> None:
+    """After the commit of one table another attempt comes in between, and is killed before it reaches the next one."""
+    file = small_market()
+    cycle = open_cycle(file, AS_OF, home)
+    collect.run(cycle, "sales")
+    commit = Attempt.commit
+
+    def commit_and_be_overtaken(attempt, *arguments):
+        done = commit(attempt, *arguments)
+        if attempt.table == table:
+            edit(file, lambda sales: sales.assign(units=2 * sales["units"]))
+            work = "    collect.run(cycle, 'sales')" + KILLED_COMMIT.format(table=reached)
+            assert subprocess.run(night(file, work), check=False).returncode == -signal.SIGKILL
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Attempt, "commit", commit_and_be_overtaken)
+        with pytest.raises(FencedError, match="Another attempt has committed"):
+            validate.run(cycle, "sales")
+    assert not cycle.lake.exists("batches")
+    alone = open_cycle(file, AS_OF, Home(home.path / "alone"))
+    gate(alone)
+    validate.run(cycle, "sales")
+    assert lake_of(cycle) == lake_of(alone)
 
 
 def test_kill_while_landing_leaves_the_older_batch(small_cycle: Cycle) -> None:

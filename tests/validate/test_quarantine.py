@@ -17,8 +17,8 @@ from pipeline.cli import main
 from pipeline.collect import land
 from pipeline.cycle import Cycle, Home, open_cycle
 from pipeline.feeds import FEEDS
-from pipeline.validate.quarantine import release, released_ids, released_rows
-from pipeline.validate.quarantined import BadRow, Choice, bad_rows, find_bad_rows
+from pipeline.validate.decisions import release, released_ids, released_rows
+from pipeline.validate.quarantine import BadRow, Choice, bad_rows, find_bad_rows
 from tests.conftest import AS_OF, MarketWriter, write_small_market
 
 pytestmark = pytest.mark.slow
@@ -280,6 +280,16 @@ def test_mistakes_are_one_sentence(say, words, told: str) -> None:
     assert code == 1
     assert told in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_rows_of_several_feeds_are_decided_in_one_commit(say, today: Cycle) -> None:
+    ids = [row_of(today, "bulk-1").id, bad_price(today).id]
+    assert say("quarantine", "discard", *ids, "--date", TODAY)[0] == 0
+    assert today.lake.commits_of("decisions", {"cycle": TODAY}) == 1
+    assert say("quarantine", "discard", row_of(today, "bulk-2").id, "--date", TODAY)[0] == 0
+    held = today.lake.read("decisions").sort_by("number").to_pylist()
+    assert [(row["feed"], row["id"]) for row in held[:2]] == [("sales", ids[0]), ("prices", ids[1])]
+    assert [row["number"] for row in held] == [0, 1, 2]
 
 
 def test_beginning_of_two_ids_must_be_longer(say, today: Cycle) -> None:

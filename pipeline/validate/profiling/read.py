@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.bounded import bounded_duckdb, quoted
 from pipeline.collect.sources import Source, Window, open_source
 from pipeline.cycle import Cycle
 from pipeline.errors import SourceError
@@ -26,13 +27,8 @@ Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much of it is done, and how much there is (None where nobody knows)."""
 
 EXAMPLES = 3
-MEMORY_LIMIT = "1GB"
-"""What needs more than this goes to the disk for a while."""
 AHEAD_DAYS = 366
 """How far ahead plans and holidays are looked at."""
-
-_PLANS: tuple[FeedName, ...] = ("prices", "promotions", "market", "calendar")
-"""Feeds whose rows may be about days to come."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class _Staging:
             return rows
         latest = pc.max(rows[self.feed.day]).as_py()
         self.latest = max(filter(None, (self.latest, latest)), default=None)
-        if self.feed.name in _PLANS:
+        if self.feed.looks_ahead:
             return rows
         known = pc.fill_null(pc.less_equal(rows[self.feed.day], pa.scalar(self.as_of)), fill_value=True)
         kept = rows.filter(known)
@@ -99,9 +95,7 @@ def profile_feed(cycle: Cycle, feed: FeedName, progress: Progress = lambda _what
         SourceError: if the source cannot be read, lacks a column, or has no rows.
     """
     contract = FEEDS[feed]
-    with _staged(cycle, contract, progress) as staged, duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-        connection.execute(f"SET temp_directory = '{staged.file.parent}'")
+    with _staged(cycle, contract, progress) as staged, bounded_duckdb(staged.file.parent) as connection:
         connection.register("fetched", connection.read_parquet(str(staged.file)))
         columns = []
         for position, column in enumerate(contract.landed_schema(staged.grain)):
@@ -130,7 +124,7 @@ def _staged(cycle: Cycle, feed: Feed, progress: Progress) -> Iterator[_Staged]:
     source = open_source(settings, cycle.market)
     # What is listed in files and tables is looked at to its end, so that a mistyped year is found.
     until = date.max if isinstance(settings, FilesSource | SqlSource) else cycle.as_of + timedelta(days=AHEAD_DAYS)
-    window = Window(cycle.market.history_start, until, cycle.as_of, whole=True)
+    window = Window(cycle.market.history_start, until, cycle.as_of)
     grain = source.grain(feed)
     with TemporaryDirectory(prefix="trendmill-profile-") as scratch:
         staging = _Staging(Path(scratch) / "rows.parquet", feed, _staged_schema(feed, grain), cycle.as_of)
@@ -224,13 +218,11 @@ def _quantiles(connection: duckdb.DuckDBPyConnection, finite: str) -> tuple[Any,
 
 def _repeats(connection: duckdb.DuckDBPyConnection, feed: Feed, staged: _Staged) -> tuple[int, int]:
     """Return how many rows repeat another one as a whole, and how many distinct ones share a key with another."""
-    names = ", ".join(f'"{name}"' for name in staged.schema.names)
-    key = feed.landed_key(staged.grain)
-    listed = ", ".join(f'"{name}"' for name in key)
+    names, key = quoted(staged.schema.names), feed.landed_key(staged.grain)
     complete = " AND ".join(f'"{name}" IS NOT NULL' for name in key)
     sql = f"""
         WITH said AS (SELECT {names} FROM fetched GROUP BY {names}),
-             keys AS (SELECT count(*) AS n FROM said WHERE {complete} GROUP BY {listed})
+             keys AS (SELECT count(*) AS n FROM said WHERE {complete} GROUP BY {quoted(key)})
         SELECT (SELECT count(*) FROM said), (SELECT coalesce(sum(n - 1), 0)::BIGINT FROM keys)
     """  # noqa: S608 - names come from the feeds' contracts
     said, repeated_keys = connection.sql(sql).fetchall()[0]
