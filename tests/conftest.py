@@ -10,10 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from pipeline.cycle import Cycle, Home, open_cycle
 
 pytest_plugins = ["tests.databases", "tests.servers"]
+
+# An example that takes long on a busy machine is no defect.
+settings.register_profile("trendmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("trendmill")
 
 HISTORY_START = date(2021, 1, 4)
 """First day of the small market: a Monday."""
@@ -27,9 +32,15 @@ MarketWriter = Callable[..., Path]
 SERVERS = frozenset({"s3", "postgres_server", "start_postgres", "_spark"})
 """Fixtures that start a server: tests that use one are slow."""
 
+SYSTEM = Path(__file__).with_name("system")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests with servers of their own out of the fast lane."""
+    """Begin with the nights on the engine, and keep tests with servers of their own out of the fast lane.
+
+    The nights stay on one worker: another one that has nothing left to do takes over tests from the end.
+    """
+    items.sort(key=lambda item: SYSTEM not in item.path.parents)
     for item in items:
         if SERVERS & set(getattr(item, "fixturenames", ())) or any(
             parameter in {"s3", "postgres", "spark"}
@@ -69,10 +80,8 @@ def small_cycle(small_market: MarketWriter, home: Home) -> Cycle:
 def write_small_market(folder: Path, **changes: Any) -> Path:
     """Write the small market's files and YAML; `changes` replace keys of the YAML."""
     folder.mkdir(parents=True, exist_ok=True)
-    frames = small_market_frames()
-    frames["sales"].to_csv(folder / "sales.csv", index=False)
-    for feed in ("prices", "promotions", "catalogue"):
-        frames[feed].to_parquet(folder / f"{feed}.parquet", index=False)
+    for name, content in _small_market_files().items():
+        (folder / name).write_bytes(content)
     file = folder / "small.yaml"
     file.write_text(yaml.safe_dump(small_market_settings() | changes, sort_keys=False), encoding="utf-8")
     return file
@@ -141,6 +150,14 @@ def small_market_settings() -> dict[str, Any]:
         },
         "schedule": {"at": "05:00", "retries": 2, "retry_delay_seconds": 1},
     }
+
+
+@cache
+def _small_market_files() -> dict[str, bytes]:
+    """Return the small market's data files by name, made once a process: hundreds of tests write them."""
+    frames = small_market_frames()
+    packed = {f"{feed}.parquet": frames[feed].to_parquet(index=False) for feed in ("prices", "promotions", "catalogue")}
+    return packed | {"sales.csv": frames["sales"].to_csv(index=False).encode()}
 
 
 @cache

@@ -1,4 +1,7 @@
-"""DAG files are loaded as Airflow loads them: with `dags/` on the path, and an AIRFLOW_HOME of the tests' own."""
+"""DAG files are loaded as Airflow loads them: with `dags/` on the path, and an AIRFLOW_HOME of the tests' own.
+
+The tests import Airflow where they use it: whoever collects them for another worker to run need not wait for it.
+"""
 
 import importlib
 import os

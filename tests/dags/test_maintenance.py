@@ -5,8 +5,6 @@ from datetime import UTC, date, datetime
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import AirflowFailException
-from airflow.serialization.serialized_objects import DagSerialization
 
 from pipeline.cycle import open_cycle
 from pipeline.errors import ConfigError, LakeUnavailableError
@@ -42,6 +40,8 @@ def cards(factory, folder, *settings):
 
 
 def test_it_runs_each_week_with_one_mapped_task_a_market(maintenance, factory):
+    from airflow.serialization.serialized_objects import DagSerialization
+
     dag = maintenance.dag
     assert dag.dag_id == "lake_maintenance"
     assert dag.timetable.expression.endswith(" * * 0")
@@ -90,7 +90,9 @@ def test_its_task_keeps_the_market_s_lake_in_order(maintenance, small_market, ho
     assert (report["tables"], report["files_before"], report["files_after"]) == (1, 3, 1)
 
 
-@pytest.mark.parametrize(("error", "raised"), [(ConfigError, AirflowFailException), (LakeUnavailableError, None)])
+@pytest.mark.parametrize(
+    ("error", "raised"), [(ConfigError, "AirflowFailException"), (LakeUnavailableError, "LakeUnavailableError")]
+)
 def test_only_what_may_pass_is_tried_again(maintenance, small_market, monkeypatch, error, raised):
     monkeypatch.setenv("TRENDMILL_MARKETS", str(small_market().parent))
     monkeypatch.setattr(maintenance, "get_current_context", lambda: {"dag_run": Run()})
@@ -100,5 +102,6 @@ def test_only_what_may_pass_is_tried_again(maintenance, small_market, monkeypatc
         raise error(msg)
 
     monkeypatch.setattr(maintenance, "last_day", refuse)
-    with pytest.raises(raised or error, match="It cannot be done"):
+    with pytest.raises(Exception, match="It cannot be done") as caught:
         maintenance.maintain.function("small")
+    assert caught.type.__name__ == raised

@@ -171,7 +171,12 @@ def test_returns_take_back_lines_of_earlier_days() -> None:
 
 
 @pytest.mark.parametrize(
-    ("feed", "grain"), [kind for kind in KINDS if kind[0] in {"sales", "behaviour", "stock", "prices"}]
+    ("feed", "grain"),
+    [
+        pytest.param(*kind, marks=pytest.mark.slow if kind[0] in {"sales", "behaviour"} else ())
+        for kind in KINDS
+        if kind[0] in {"sales", "behaviour", "stock", "prices"}
+    ],
 )
 def test_dirt_stands_beside_the_good_rows_and_is_counted(feed: FeedName, grain: Grain) -> None:
     as_of = LAST + timedelta(days=3)

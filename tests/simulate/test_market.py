@@ -75,6 +75,7 @@ def test_ready_market_has_every_feed_and_names_its_regions() -> None:
     assert market.simulator.start <= market.history_start <= market.simulator.end
 
 
+@pytest.mark.slow
 def test_simulate_writes_the_feeds_and_the_truth_and_overwrites_nothing(
     simulated_market: SimulatedMarket, tmp_path: Path
 ) -> None:

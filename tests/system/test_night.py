@@ -195,4 +195,7 @@ def _project() -> list[Path]:
 
 
 def _files(root: Path) -> list[Path]:
-    return [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]
+    """Return a file or all files of a folder, but no bytecode: tests beside this one may just be writing it."""
+    if root.is_file():
+        return [root]
+    return [path for path in root.rglob("*") if "__pycache__" not in path.parts and path.is_file()]
