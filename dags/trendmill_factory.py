@@ -35,7 +35,7 @@ __all__ = [
     "read_card",
 ]
 
-GPU_MODELS = frozenset({"lstm"})
+GPU_MODELS = frozenset({"cnn_lstm", "gru", "lstm", "patch_transformer"})
 """Models that train in the pool and on the queue `gpu`; a test keeps this equal to `pipeline.candidates.NEURAL`."""
 
 _LONGEST_RETRY_DELAY = timedelta(minutes=15)
@@ -63,6 +63,11 @@ class MarketCard:
     retries: int = 2
     retry_delay_seconds: float = 30
     task_timeout_minutes: int = 60
+
+    @property
+    def ensembles(self) -> tuple[str, ...]:
+        """The candidates that average others."""
+        return tuple(name for name, model in self.models.items() if model == "ensemble")
 
     @property
     def dag_id(self) -> str:
@@ -239,8 +244,10 @@ def daily_cycle(card: MarketCard) -> DAG:
     ) as dag:
         first, prepared, judged = _begin(card)(), _preprocess(card)(), _evaluate(card)()
         first >> _feeds(card) >> prepared
-        for candidates in _candidates(card):
-            prepared >> candidates >> judged
+        candidates = list(_candidates(card))
+        prepared >> candidates >> judged
+        if card.ensembles:
+            candidates >> _ensembles(card) >> judged
         told = _report(card)()
         judged >> _promote(card)() >> _publish(card)() >> told
         work = list(dag.tasks)
@@ -317,11 +324,16 @@ def _preprocess(card: MarketCard) -> Any:
 def _candidates(card: MarketCard) -> Iterator[Any]:
     """Yield a mapped group for the candidates that train on processors, and one for those that train on GPUs."""
     neural = [name for name, model in card.models.items() if model in GPU_MODELS]
-    others = [name for name in card.models if name not in neural]
+    others = [name for name in card.models if name not in (*neural, *card.ensembles)]
     if others:
         yield _candidate_group(card, "candidates", "cpu").expand(candidate=others)
     if neural:
         yield _candidate_group(card, "neural", "gpu").expand(candidate=neural)
+
+
+def _ensembles(card: MarketCard) -> Any:
+    """Return the mapped group for the candidates that average others, which must be there by then."""
+    return _candidate_group(card, "ensembles", "cpu").expand(candidate=list(card.ensembles))
 
 
 def _candidate_group(card: MarketCard, group_id: str, pool: str) -> Any:
@@ -330,7 +342,8 @@ def _candidate_group(card: MarketCard, group_id: str, pool: str) -> Any:
         pool=pool,
         queue=pool,
         doc_md=_doc(
-            "Fits one candidate on the whole panel and logs it to MLflow: parameters, learning curve, model, inputs.",
+            "Fits one candidate on the whole panel, calibrates it by its backtest, and logs it to MLflow: parameters, "
+            "learning curve, model, inputs. An ensemble averages the members that have been trained before it.",
             "The MLflow run shows how far it came. Another try starts afresh; a candidate that cannot be mended is "
             "taken out of the market's YAML.",
         ),
@@ -345,18 +358,18 @@ def _candidate_group(card: MarketCard, group_id: str, pool: str) -> Any:
         pool=pool,
         queue=pool,
         doc_md=_doc(
-            "Forecasts the past from rolling origins and scores it, on the same rows as every other candidate.",
-            "As for `train`; the scores of an earlier try are replaced.",
+            "Forecasts the past from rolling origins, the same ones for every candidate.",
+            "As for `train`; the forecasts of an earlier try are replaced.",
         ),
     )
     def backtest(candidate: str) -> dict[str, Any]:
-        from pipeline.evaluate.backtest import run
+        from pipeline.backtest import run
 
         return _run(card, run, candidate)
 
-    @task_group(group_id=group_id, tooltip="One candidate each: trained, then tested on the past.")
+    @task_group(group_id=group_id, tooltip="One candidate each: tested on the past, then trained.")
     def candidates(candidate: str) -> None:
-        train(candidate=candidate) >> backtest(candidate=candidate)
+        backtest(candidate=candidate) >> train(candidate=candidate)
 
     return candidates
 

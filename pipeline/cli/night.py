@@ -48,8 +48,8 @@ def ui(
 def cycle(market: MarketArgument, day: DateOption) -> None:
     """Run one night in this process, stage by stage, without Airflow."""
     night = open_cycle(market, day.date())
-    from pipeline import collect, evaluate, preprocess, publish, train, validate
-    from pipeline.evaluate import backtest, promote
+    from pipeline import backtest, collect, evaluate, preprocess, publish, train, validate
+    from pipeline.evaluate import promote
     from pipeline.publish import report
 
     with recorded(night):
@@ -57,9 +57,9 @@ def cycle(market: MarketArgument, day: DateOption) -> None:
             show_stage(f"collect {feed}", collect.run, night, feed)
             show_stage(f"validate {feed}", validate.run, night, feed)
         show_stage("preprocess", preprocess.run, night)
-        for name in night.market.candidates:
-            show_fit(f"train {name}", train.run, night, name)
+        for name in night.market.candidates_in_order:
             show_fit(f"backtest {name}", backtest.run, night, name)
+            show_fit(f"train {name}", train.run, night, name)
         show_stage("evaluate", evaluate.run, night)
         show_stage("promote", promote.run, night)
         show_stage("publish", publish.run, night)

@@ -7,7 +7,7 @@ from pipeline.cli.app import CandidateOption, DateOption, FeedOption, MarketArgu
 from pipeline.cli.progress import show_fit, show_stage
 from pipeline.cycle import Cycle, open_cycle
 
-__all__ = ["collect", "evaluate", "preprocess", "promote", "publish", "recorded", "train", "validate"]
+__all__ = ["backtest", "collect", "evaluate", "preprocess", "promote", "publish", "recorded", "train", "validate"]
 
 
 @app.command()
@@ -40,30 +40,36 @@ def preprocess(market: MarketArgument, day: DateOption) -> None:
 
 
 @app.command()
-def train(market: MarketArgument, day: DateOption, candidate: CandidateOption = None) -> None:
-    """Fit the candidates and log them to MLflow."""
+def backtest(market: MarketArgument, day: DateOption, candidate: CandidateOption = None) -> None:
+    """Forecast the past with the candidates, from rolling origins."""
     night = open_cycle(market, day.date())
-    for name in candidate or ():
-        night.market.candidate(name)
+    chosen = _candidates(night, candidate)
+    from pipeline import backtest as stage
+
+    with recorded(night):
+        for name in chosen:
+            show_fit(f"backtest {name}", stage.run, night, name)
+
+
+@app.command()
+def train(market: MarketArgument, day: DateOption, candidate: CandidateOption = None) -> None:
+    """Fit the candidates, calibrate them by their backtests, and log them to MLflow."""
+    night = open_cycle(market, day.date())
+    chosen = _candidates(night, candidate)
     from pipeline import train as stage
 
     with recorded(night):
-        for name in candidate or night.market.candidates:
+        for name in chosen:
             show_fit(f"train {name}", stage.run, night, name)
 
 
 @app.command()
-def evaluate(market: MarketArgument, day: DateOption, candidate: CandidateOption = None) -> None:
-    """Backtest the candidates (or only some of them again) and say who wins."""
+def evaluate(market: MarketArgument, day: DateOption) -> None:
+    """Score the candidates' backtests and say who wins."""
     night = open_cycle(market, day.date())
-    for name in candidate or ():
-        night.market.candidate(name)
     from pipeline import evaluate as stage
-    from pipeline.evaluate import backtest
 
     with recorded(night):
-        for name in candidate or night.market.candidates:
-            show_fit(f"backtest {name}", backtest.run, night, name)
         show_stage("evaluate", stage.run, night)
 
 
@@ -85,6 +91,17 @@ def publish(market: MarketArgument, day: DateOption) -> None:
 
     show_stage("publish", stage.run, night)
     show_stage("report", report.run, night)
+
+
+def _candidates(night: Cycle, wanted: list[str] | None) -> list[str]:
+    """Return the candidates asked for, or all of them, members before their ensembles.
+
+    Raises:
+        ConfigError: if the market has no such candidate.
+    """
+    for name in wanted or ():
+        night.market.candidate(name)
+    return [name for name in night.market.candidates_in_order if not wanted or name in wanted]
 
 
 @contextmanager

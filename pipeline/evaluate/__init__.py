@@ -1,4 +1,4 @@
-"""Rolling-origin backtest, metrics, the verdict and the champion."""
+"""Metrics, the verdict and the champion."""
 
 from pipeline.evaluate.evaluate import EvaluateReport, run
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import tracking
+from pipeline.backtest import origins
 from pipeline.cycle import Cycle
 from pipeline.errors import StageError
 from pipeline.evaluate import metrics
-from pipeline.evaluate.origins import origins
 from pipeline.models import QUANTILES
 from pipeline.models.frame import QUANTILE_COLUMNS
 from pipeline.preprocess import Panel, load_panel
@@ -97,9 +97,7 @@ class _Backtest:
         held = cycle.lake.exists("backtests")
         rows = cycle.lake.read("backtests", cycle=cycle.as_of, candidate=candidate) if held else None
         if rows is None or rows.num_rows == 0:
-            msg = (
-                f"The candidate '{candidate}' of {cycle.key} has no backtest; run 'trendmill evaluate' from its start."
-            )
+            msg = f"The candidate '{candidate}' of {cycle.key} has no backtest; run 'trendmill backtest' for it first."
             raise StageError(msg)
         # A table has no order of its own, and sums of floats depend on theirs.
         rows = rows.sort_by([(column, "ascending") for column in ("unique_id", "origin", "lead")])

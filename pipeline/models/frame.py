@@ -5,10 +5,12 @@ import pyarrow as pa
 
 from pipeline.models.base import QUANTILES, Forecast
 
-__all__ = ["QUANTILE_COLUMNS", "long_frame"]
+__all__ = ["QUANTILE_COLUMNS", "RAW_COLUMNS", "long_frame"]
 
 QUANTILE_COLUMNS = tuple(f"q{level}" for level in QUANTILES)
 """`q0.1 ... q0.9`"""
+RAW_COLUMNS = tuple(f"raw{level}" for level in QUANTILES)
+"""`raw0.1 ... raw0.9`: the quantiles before calibration."""
 
 
 def long_frame(forecast: Forecast) -> pa.Table:

@@ -17,6 +17,16 @@ class Rhythm:
     """Trailing periods of the level by which demand is divided."""
     means: tuple[int, ...]
     """Trailing windows whose mean demand is a feature."""
+    decays: tuple[float, ...]
+    """By how much a period counts less than the one after it, in the decayed means that are features."""
+    medians: tuple[int, ...]
+    """Trailing windows whose median demand is a feature."""
+    newest: int
+    """How many of the last periods are features one by one."""
+    year: int
+    """Periods after which the same time of the year comes again, in whole weeks."""
+    around: int
+    """How far before and after that period its surroundings reach."""
     recent: int
     """Trailing periods that spread and covariates are compared over."""
     seasons: tuple[int, ...]
@@ -38,7 +48,12 @@ class Rhythm:
 _DAILY = Rhythm(
     season=7,
     level=56,
-    means=(7, 14, 28, 112),
+    means=(7, 14, 28, 112, 364),
+    decays=(0.8, 0.93, 0.98),
+    medians=(28,),
+    newest=5,
+    year=364,
+    around=3,
     recent=28,
     seasons=(4, 8),
     effect=182,
@@ -51,7 +66,12 @@ _DAILY = Rhythm(
 _WEEKLY = Rhythm(
     season=52,
     level=13,
-    means=(1, 4, 13, 26),
+    means=(4, 8, 26, 52),
+    decays=(0.5, 0.8, 0.95),
+    medians=(5, 13),
+    newest=6,
+    year=52,
+    around=1,
     recent=8,
     seasons=(1, 2),
     effect=52,

@@ -3,7 +3,7 @@
 The only code that talks to it.
 """
 
-from pipeline.tracking.registry import load_version, move_champion, register
+from pipeline.tracking.registry import load_candidate, load_version, move_champion, register
 from pipeline.tracking.runs import BeginReport, CandidateRun, CloseReport, begin, candidate_run, close, log_to_cycle
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "begin",
     "candidate_run",
     "close",
+    "load_candidate",
     "load_version",
     "log_to_cycle",
     "move_champion",

@@ -11,7 +11,7 @@ from pipeline.models import Forecaster
 from pipeline.tracking.client import connect
 from pipeline.tracking.runs import candidate_run
 
-__all__ = ["load_version", "move_champion", "register"]
+__all__ = ["load_candidate", "load_version", "move_champion", "register"]
 
 _CHAMPION, _PREVIOUS = "champion", "previous"
 
@@ -50,5 +50,17 @@ def move_champion(cycle: Cycle, version: int, previous: int | None) -> None:
 def load_version(cycle: Cycle, version: int) -> Forecaster:
     """Return the forecaster that was registered as a version."""
     connect(cycle)
-    folder = mlflow.artifacts.download_artifacts(f"models:/{cycle.market.name}/{version}")
-    return models.load(Path(folder) / "artifacts" / "forecaster")
+    return _loaded(f"models:/{cycle.market.name}/{version}")
+
+
+def load_candidate(cycle: Cycle, candidate: str) -> Forecaster:
+    """Return the forecaster that this cycle has trained for a candidate.
+
+    Raises:
+        StageError: if the candidate has not been trained in this cycle.
+    """
+    return _loaded(candidate_run(cycle, candidate).model_uri())
+
+
+def _loaded(uri: str) -> Forecaster:
+    return models.load(Path(mlflow.artifacts.download_artifacts(uri)) / "artifacts" / "forecaster")

@@ -1,5 +1,5 @@
 """Fit a cycle's candidates and log them to MLflow."""
 
-from pipeline.train.train import TrainReport, fit, run
+from pipeline.train.train import TrainReport, run
 
-__all__ = ["TrainReport", "fit", "run"]
+__all__ = ["TrainReport", "run"]

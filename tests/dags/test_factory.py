@@ -5,9 +5,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from airflow.sdk import TriggerRule
-from airflow.sdk.exceptions import AirflowFailException
-from airflow.serialization.serialized_objects import DagSerialization
 
 from pipeline.candidates import NEURAL
 from pipeline.cycle import as_of_day, logical_date_of
@@ -82,9 +79,9 @@ def test_data_flows_in_the_order_of_the_stages(dag):
     assert before("feeds.validate") == {"feeds.collect"}
     assert before("preprocess") == {"feeds.validate"}
     for group in ("candidates", "neural"):
-        assert before(f"{group}.train") == {"preprocess"}
-        assert before(f"{group}.backtest") == {f"{group}.train"}
-    assert before("evaluate") == {"candidates.backtest", "neural.backtest"}
+        assert before(f"{group}.backtest") == {"preprocess"}
+        assert before(f"{group}.train") == {f"{group}.backtest"}
+    assert before("evaluate") == {"candidates.train", "neural.train"}
     assert before("promote") == {"evaluate"}
     assert before("publish") == {"promote"}
     assert before("report") == {"publish"}
@@ -92,6 +89,8 @@ def test_data_flows_in_the_order_of_the_stages(dag):
 
 def test_a_failed_task_is_a_failed_run(dag):
     """`close` always runs, so it alone would make every run a success: the watcher sees every task."""
+    from airflow.sdk import TriggerRule
+
     closing, watching = dag.get_task("close"), dag.get_task("watcher")
     assert closing.trigger_rule == TriggerRule.ALL_DONE
     assert watching.trigger_rule == TriggerRule.ONE_FAILED
@@ -102,6 +101,8 @@ def test_a_failed_task_is_a_failed_run(dag):
 
 
 def test_the_dag_can_be_stored_and_shows_the_mapped_names(dag):
+    from airflow.serialization.serialized_objects import DagSerialization
+
     stored = DagSerialization.to_dict(dag)["dag"]
     collect = next(task["__var"] for task in stored["tasks"] if task["__var"]["task_id"] == "feeds.collect")
     assert "op_kwargs['feed']" in str(collect)
@@ -219,6 +220,8 @@ def test_numbers_are_read_as_the_market_reads_them(factory, tmp_path):
 
 
 def test_a_person_s_mistake_ends_the_last_task_at_once_as_well(factory, dag, monkeypatch):
+    from airflow.sdk.exceptions import AirflowFailException
+
     def refused(_):
         msg = "The market is broken."
         raise ConfigError(msg)

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
-from pipeline import collect, evaluate, models, preprocess, publish, tracking, train, validate
+from pipeline import backtest, collect, evaluate, models, preprocess, publish, tracking, train, validate
+from pipeline.backtest import origins
 from pipeline.cycle import Cycle, Home, open_cycle
 from pipeline.errors import ConfigError, StageError
-from pipeline.evaluate import backtest, promote
+from pipeline.evaluate import promote
 from pipeline.evaluate.metrics import weighted_quantile_loss
-from pipeline.evaluate.origins import origins
+from pipeline.models.fitting import fitted
 from pipeline.publish.export import export_forecasts
 from pipeline.publish.summary import summarise
 from pipeline.tracking.client import connect
@@ -33,6 +34,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Cycle:
     file = write_small_market(folder / "market", candidates=CANDIDATES)
     cycle = open_cycle(file, AS_OF, Home(folder / "home"))
     _prepare(cycle)
+    _client(cycle).search_experiments()  # makes MLflow's database, which takes longer than copying it
     return cycle
 
 
@@ -44,13 +46,18 @@ def cycle(prepared: Cycle, home: Home) -> Cycle:
 
 
 @pytest.fixture(scope="module")
-def night(prepared: Cycle, tmp_path_factory: pytest.TempPathFactory) -> Cycle:
-    """Return a finished cycle, to be looked at only."""
+def finished(prepared: Cycle, tmp_path_factory: pytest.TempPathFactory) -> tuple[Cycle, publish.PublishReport]:
+    """Return a finished cycle, to be looked at only, and what its last stage reported."""
     home = Home(tmp_path_factory.mktemp("finished") / "home")
     shutil.copytree(prepared.home.path, home.path)
-    finished = Cycle(prepared.market, prepared.as_of, home)
-    _night(finished)
-    return finished
+    cycle = Cycle(prepared.market, prepared.as_of, home)
+    return cycle, _night(cycle)
+
+
+@pytest.fixture(scope="module")
+def night(finished: tuple[Cycle, publish.PublishReport]) -> Cycle:
+    """Return a finished cycle, to be looked at only."""
+    return finished[0]
 
 
 def _prepare(cycle: Cycle) -> None:
@@ -62,9 +69,9 @@ def _prepare(cycle: Cycle) -> None:
 
 def _night(cycle: Cycle) -> publish.PublishReport:
     tracking.begin(cycle)
-    for candidate in cycle.market.candidates:
-        train.run(cycle, candidate)
+    for candidate in cycle.market.candidates_in_order:
         backtest.run(cycle, candidate)
+        train.run(cycle, candidate)
     evaluate.run(cycle)
     promote.run(cycle)
     published = publish.run(cycle)
@@ -88,8 +95,8 @@ def test_history_too_short_for_the_backtest_names_the_first_day_that_works(night
     assert origins(Cycle(night.market, pd.Timestamp("2021-03-21").date(), night.home))
 
 
-def test_night_publishes_the_better_candidate_and_registers_it(cycle: Cycle) -> None:
-    published = _night(cycle)
+def test_night_publishes_the_better_candidate_and_registers_it(finished: tuple[Cycle, publish.PublishReport]) -> None:
+    cycle, published = finished
     verdict = cycle.lake.read("verdicts").to_pylist()[0]
     assert published.candidate == verdict["winner"] == "trees"
     assert verdict["wql"] < verdict["baseline_wql"]
@@ -114,15 +121,14 @@ def test_score_is_what_the_committed_backtest_says(night: Cycle) -> None:
     assert one_lead.num_rows == len(CANDIDATES)
 
 
-def test_second_night_changes_no_table_and_opens_no_run(cycle: Cycle) -> None:
+def test_second_night_changes_no_table_and_opens_no_run(night: Cycle) -> None:
     tables = ("backtests", "scores", "verdicts", "champions", "forecasts")
-    _night(cycle)
-    versions = {table: cycle.lake.version(table) for table in tables}
-    runs = len(_client(cycle).search_runs(["1"]))
-    _night(cycle)
-    assert {table: cycle.lake.version(table) for table in tables} == versions
-    assert len(_client(cycle).search_runs(["1"])) == runs == 1 + len(CANDIDATES)
-    assert len(_client(cycle).search_model_versions("name = 'small'")) == 1
+    versions = {table: night.lake.version(table) for table in tables}
+    runs = len(_client(night).search_runs(["1"]))
+    _night(night)
+    assert {table: night.lake.version(table) for table in tables} == versions
+    assert len(_client(night).search_runs(["1"])) == runs == 1 + len(CANDIDATES)
+    assert len(_client(night).search_model_versions("name = 'small'")) == 1
 
 
 def test_mlflow_keeps_parameters_inputs_curves_and_models_of_a_candidate(night: Cycle) -> None:
@@ -157,6 +163,8 @@ def test_registered_version_forecasts_what_was_published(night: Cycle) -> None:
 
 
 def test_older_cycle_publishes_its_vintage_but_never_moves_the_champion(cycle: Cycle) -> None:
+    baseline = {"seasonal_naive": cycle.market.candidates["seasonal_naive"]}
+    cycle = Cycle(cycle.market.model_copy(update={"candidates": baseline}), AS_OF, cycle.home)
     newest = _night(cycle)
     older = Cycle(cycle.market, AS_OF - timedelta(days=7), cycle.home)
     _prepare(older)
@@ -175,10 +183,11 @@ def test_older_cycle_publishes_its_vintage_but_never_moves_the_champion(cycle: C
 
 def test_candidate_that_is_trained_again_to_another_model_is_stored_beside_the_first(cycle: Cycle) -> None:
     tracking.begin(cycle)
+    backtest.run(cycle, "trees")
     first = train.run(cycle, "trees").model_uri
     assert train.run(cycle, "trees").model_uri == first
     panel, _ = preprocess.load_panel(cycle)
-    other = train.fit(cycle, "trees", panel.until(AS_OF - timedelta(days=1)))[0]
+    other, _ = fitted(cycle.market.candidate("trees"), cycle.seed, panel.until(AS_OF - timedelta(days=1)))
     record = tracking.candidate_run(cycle, "trees")
     for seconds in (1.0, 2.0):
         record.log_metrics({"train/seconds": seconds})
@@ -211,12 +220,14 @@ def test_stages_out_of_order_say_which_comes_first(cycle: Cycle) -> None:
     with pytest.raises(StageError, match="no verdict"):
         promote.run(cycle)
     with pytest.raises(StageError, match="begin the cycle first"):
-        train.run(cycle, "trees")
+        backtest.run(cycle, "trees")
     tracking.begin(cycle)
+    with pytest.raises(StageError, match=r"'trees' of .* has no backtest"):
+        train.run(cycle, "trees")
     with pytest.raises(StageError, match=r"'seasonal_naive' of .* has no backtest"):
         evaluate.run(cycle)
     with pytest.raises(ConfigError, match="no candidate 'forest'"):
-        train.fit(cycle, "forest", preprocess.load_panel(cycle)[0])
+        train.run(cycle, "forest")
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -236,16 +247,15 @@ def test_vintage_is_exported_by_the_files_ending(night: Cycle, tmp_path: Path, e
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(ending)] == [out.name]
 
 
-def test_export_of_what_is_not_there_is_told(cycle: Cycle, tmp_path: Path) -> None:
+def test_export_of_what_is_not_there_is_told(cycle: Cycle, night: Cycle, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no published forecasts"):
         export_forecasts(cycle.market, cycle.home, None, tmp_path / "x.csv")
     with pytest.raises(ConfigError, match=r"must end in \.csv or \.parquet"):
         export_forecasts(cycle.market, cycle.home, None, tmp_path / "x.xlsx")
-    _night(cycle)
     with pytest.raises(StageError, match=r"of 2020-01-01 .*vintages there: 2021-07-11"):
-        export_forecasts(cycle.market, cycle.home, pd.Timestamp("2020-01-01").date(), tmp_path / "x.csv")
+        export_forecasts(night.market, night.home, pd.Timestamp("2020-01-01").date(), tmp_path / "x.csv")
     with pytest.raises(ConfigError, match="cannot be written"):
-        export_forecasts(cycle.market, cycle.home, None, tmp_path / "nowhere" / "x.csv")
+        export_forecasts(night.market, night.home, None, tmp_path / "nowhere" / "x.csv")
 
 
 def test_summary_tells_what_a_person_asks(night: Cycle) -> None:

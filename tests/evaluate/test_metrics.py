@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn import metrics as sk
 
 from pipeline.evaluate import metrics
 
+FEWER = settings(max_examples=40)
+"""Each example is up to thirty forecasts by itself."""
 LEVELS = (0.1, 0.5, 0.9)
 numbers = st.floats(0, 1000, width=32)
 
@@ -22,16 +23,22 @@ def forecasts(draw) -> tuple[np.ndarray, np.ndarray]:
     return y, np.sort(draw(hnp.arrays(float, (size, 3), elements=numbers)), axis=1)
 
 
+@FEWER
 @given(forecasts())
 def test_weighted_quantile_loss_is_the_mean_pinball_loss_of_scikit_learn_scaled(pair) -> None:
+    from sklearn import metrics as sk
+
     y, quantiles = pair
     pinball = [sk.mean_pinball_loss(y, quantiles[:, i], alpha=level) for i, level in enumerate(LEVELS)]
     expected = 2 * np.mean(pinball) * len(y) / np.abs(y).sum()
     assert metrics.weighted_quantile_loss(y, quantiles, LEVELS) == pytest.approx(expected)
 
 
+@FEWER
 @given(forecasts())
 def test_point_metrics_equal_scikit_learns(pair) -> None:
+    from sklearn import metrics as sk
+
     y, quantiles = pair
     point = quantiles[:, 1]
     assert metrics.mae(y, point) == pytest.approx(sk.mean_absolute_error(y, point))
@@ -39,6 +46,7 @@ def test_point_metrics_equal_scikit_learns(pair) -> None:
     assert metrics.wape(y, point) == pytest.approx(np.abs(y - point).sum() / y.sum())
 
 
+@FEWER
 @given(forecasts())
 def test_unobserved_rows_change_nothing(pair) -> None:
     y, quantiles = pair

@@ -15,18 +15,38 @@ from pipeline.preprocess.panel import NEVER, Panel
 
 START = date(2022, 1, 3)
 HORIZON = 14
+_SMALL_NETWORK = {
+    "units": 4,
+    "context_periods": 14,
+    "epochs": 1,
+    "steps_per_epoch": 3,
+    "closing_steps": 1,
+    "batch_size": 16,
+}
 SMALL: dict[str, dict[str, Any]] = {
     "seasonal_naive": {},
+    "moving_average": {},
+    "ets": {},
+    "theta": {},
+    "arima": {"series": 1, "periods": 30},
+    "intermittent": {},
     "category_sarimax": {},
-    "lightgbm": {"trees": 10, "rows": 4000, "min_rows_in_leaf": 10},
-    "lstm": {
-        "units": 4,
-        "context_periods": 14,
-        "epochs": 1,
-        "steps_per_epoch": 3,
-        "closing_steps": 1,
-        "batch_size": 16,
+    "lightgbm": {"trees": 5, "rows": 4000, "min_rows_in_leaf": 10},
+    "lightgbm_mean": {"trees": 10, "rows": 4000, "min_rows_in_leaf": 10},
+    "random_forest": {"trees": 5, "rows": 4000, "min_rows_in_leaf": 10},
+    "linear": {"rows": 4000},
+    "perceptron": {"rows": 1000, "epochs": 1, "width": 8, "batch_size": 128},
+    "svr": {"rows": 1000, "landmarks": 20},
+    "ensemble": {
+        "members": {
+            "naive": {"model": "seasonal_naive"},
+            "trees": {"model": "lightgbm", "trees": 5, "rows": 2000, "min_rows_in_leaf": 10},
+        }
     },
+    "lstm": _SMALL_NETWORK,
+    "gru": _SMALL_NETWORK,
+    "cnn_lstm": _SMALL_NETWORK,
+    "patch_transformer": _SMALL_NETWORK | {"heads": 2, "layers": 1, "pretraining_epochs": 1},
 }
 """Settings that make each forecaster quick."""
 
@@ -72,6 +92,7 @@ def _panel(
         start=START,
         y=rng.poisson(mean[:, :days]).astype(np.float32),
         observed=np.ones((series, days), bool),
+        at_least=np.zeros((series, days), np.float32),
         available=np.ones((series, days), np.float32),
         ends=np.full(series, NEVER, np.int32),
         past=rng.normal(size=(series, days, past)).astype(np.float32),
@@ -87,6 +108,8 @@ def _panel(
         else np.zeros((series, 0), np.int32),
         static_names=tuple(f"static_{position}" for position in range(static)),
         static_levels=tuple(tuple(f"label-{code}" for code in range(size)) for size in sizes),
+        traits=rng.normal(size=(series, 2)).astype(np.float32),
+        trait_names=("trait_0", "trait_1"),
         horizon=HORIZON,
         frequency=frequency,
     )

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import collect, evaluate, preprocess, publish, tracking, train, validate
+from pipeline import backtest, collect, evaluate, preprocess, publish, tracking, train, validate
 from pipeline.cycle import Cycle, Home, open_cycle
 from pipeline.errors import StageError
-from pipeline.evaluate import backtest, promote
+from pipeline.evaluate import promote
 from pipeline.publish.report import charts, run
 from pipeline.publish.report.content import Content, Fan, History, Mover, OriginTotal, Period, gather
 from pipeline.publish.report.page import _share, render
@@ -72,8 +72,8 @@ def _published(cycle: Cycle) -> Cycle:
         validate.run(cycle, feed)
     preprocess.run(cycle)
     for candidate in cycle.market.candidates:
-        train.run(cycle, candidate)
         backtest.run(cycle, candidate)
+        train.run(cycle, candidate)
     evaluate.run(cycle)
     promote.run(cycle)
     publish.run(cycle)

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+from pipeline.backtest import origins
 from pipeline.cli import app
 from pipeline.cycle import Cycle, Home, open_cycle
-from pipeline.evaluate.origins import origins
 from pipeline.preprocess import load_panel
 from pipeline.publish.export import export_forecasts
 from tests.conftest import AS_OF, write_weekly_market

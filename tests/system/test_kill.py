@@ -17,7 +17,7 @@ from tests.system.conftest import CANDIDATES, Done, asked_of_airflow, rows_of, s
 pytestmark = pytest.mark.slow
 
 FAULTS = Path(__file__).with_name("faults")
-STAGES = ("collect", "validate", "preprocess", "train", "backtest", "evaluate", "promote", "publish", "report")
+STAGES = ("collect", "validate", "preprocess", "backtest", "train", "evaluate", "promote", "publish", "report")
 KILLED_VALIDATE = """
 import os, signal, sys
 from datetime import date

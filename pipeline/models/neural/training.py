@@ -1,30 +1,29 @@
-"""Training: seeded steps under a warm-up and cosine schedule, stopped early by a held-out tail."""
+"""Training: seeded steps under a warm-up and cosine schedule, stopped early by a held-out tail, weights averaged."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
+from keras import ops
+from keras.optimizers import schedules
 
-from pipeline.models.base import QUANTILES, Progress
-from pipeline.models.neural.losses import masked_pinball
-from pipeline.models.neural.windows import Inputs, Sampler, Windows
-from pipeline.models.rhythm import rhythm_of
+from pipeline.models.base import Progress
+from pipeline.models.neural import runtime
+from pipeline.models.neural.checkpoints import Checkpoint, Standing, Values
+from pipeline.models.neural.runtime import Batch, Learn, Sizes, Tensor
 
-__all__ = ["Plan", "learn"]
+__all__ = ["Course", "Plan"]
 
 _HELD_OUT_WINDOWS = 2048
+_HELD_OUT_AT_ONCE = 512
 _WARM_UP_SHARE = 0.15
 _FIRST_RATE, _LAST_RATE = 0.1, 0.05
 """Learning rates at the start and at the end, relative to the highest."""
 _CLOSING_RATE = 0.25
 """Learning rate of the closing steps, relative to the highest."""
-_WEIGHT_DECAY = 1e-4
 _CLIP_NORM = 1.0
-_SHORT_HISTORY_SHARE = 4
-"""At most a fourth of a short history is held out."""
-Batch = tuple[Inputs, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -37,80 +36,136 @@ class Plan:
     """Steps on the whole history, the held-out tail included, once the best epoch is known."""
     patience: int
     """Epochs without a lower held-out loss after which learning stops."""
-    batch_size: int
     learning_rate: float
-    seed: int
+    weight_decay: float
+    averaging: float
+    """How much of the moving average of the weights stays at each step; 0: no average is kept."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are before the closing ones."""
+        return self.epochs * self.steps_per_epoch
 
 
-def learn(network: keras.Model, windows: Windows, plan: Plan, progress: Progress | None) -> bool:
-    """Train the network on its windows; return False, leaving it as it is, where the history is too short.
+class Source(Protocol):
+    """Where batches come from."""
 
-    The last periods are held out as long as epochs are compared; the best epoch's weights then learn from all for a
-    few steps at the lowest rate.
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return a step's batch, always the same one."""
+
+    def held_out(self, at_most: int) -> Batch:
+        """Return windows to compare epochs by."""
+
+
+class Course:
+    """A network's course of learning from one source, epoch by epoch, to be left and taken up again at any epoch's end.
+
+    Args:
+        network: what learns.
+        loss: of the source's targets and the network's outputs.
+        plan: how long and how fast.
+        checkpoint: where the standing is kept, if anywhere.
+        adversarial: how far each column of the context may be moved against the network.
     """
-    periods = windows.panel.y.shape[1]
-    tail = min(windows.shape.horizon, periods // _SHORT_HISTORY_SHARE)
-    first = min(rhythm_of(windows.panel).warm_up, periods // 2) - 1
-    last = periods - 1
-    if first < 0 or not tail or first >= last - tail:
-        return False
-    optimizer = keras.optimizers.AdamW(weight_decay=_WEIGHT_DECAY, clipnorm=_CLIP_NORM)
-    optimizer.build(network.trainable_variables)  # else the first step is traced twice
-    network.compile(optimizer, masked_pinball(QUANTILES))
-    early = Sampler(windows, range(first, last - tail), last - tail, plan.batch_size, plan.seed)
-    _learn_until_stopped(network, early, _held_out(windows, last - tail, plan.seed), plan, progress)
-    late = Sampler(windows, range(first, last), last, plan.batch_size, plan.seed)
-    for step in range(plan.closing_steps):
-        _step(network, late.batch(plan.epochs, step), plan.learning_rate * _CLOSING_RATE)
-    return True
 
+    def __init__(
+        self,
+        network: keras.Model,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        plan: Plan,
+        checkpoint: Checkpoint | None = None,
+        adversarial: Sizes = None,
+    ) -> None:
+        self._network, self._loss, self._plan, self._checkpoint = network, loss, plan, checkpoint
+        with runtime.scope():
+            self._optimizer = _optimizer(plan)
+            self._optimizer.build(network.trainable_variables)
+        self._learn: Learn = runtime.learner(network, self._optimizer, loss, adversarial)
 
-def _learn_until_stopped(
-    network: keras.Model, sampler: Sampler, held_out: Batch, plan: Plan, progress: Progress | None
-) -> None:
-    """Train until the held-out loss falls no more; leave the weights of the best epoch."""
-    best, best_weights, waited = math.inf, network.get_weights(), 0
-    for epoch in range(plan.epochs):
-        losses = [
-            _step(network, sampler.batch(epoch, step), _rate(plan, epoch * plan.steps_per_epoch + step))
-            for step in range(plan.steps_per_epoch)
-        ]
-        held_out_loss = _loss(network, held_out)
+    def run(self, source: Source, progress: Progress | None = None) -> None:
+        """Learn until the held-out loss falls no more; leave the network as it was at the end of the best epoch."""
+        standing = self._taken_up(progress)
+        held_out = source.held_out(_HELD_OUT_WINDOWS)
+        for epoch in range(len(standing.curve), self._plan.epochs):
+            if standing.waited >= self._plan.patience:
+                break
+            losses = self._learn(source.batch(epoch, step) for step in range(self._plan.steps_per_epoch))
+            standing = self._after(standing, float(np.mean(losses)), self._held_out_loss(held_out))
+            if self._checkpoint:
+                self._checkpoint.write(standing)
+            self._report(standing, epoch, progress)
+        self._set(standing.best_values)
+
+    def close(self, source: Source) -> None:
+        """Take the closing steps; afterwards the network's weights are their moving average."""
+        self._optimizer.iterations.assign(self._plan.steps)  # from here on the schedule gives the closing rate
+        self._learn(source.batch(self._plan.epochs, step) for step in range(self._plan.closing_steps))
+        self._optimizer.finalize_variable_values(self._network.trainable_variables)
+
+    def _taken_up(self, progress: Progress | None) -> Standing:
+        """Return where the course stood when it was left, having told of it again, or the beginning."""
+        values = self._values()
+        standing = (self._checkpoint and self._checkpoint.read()) or Standing(values, values)
+        self._set(standing.values)
+        for epoch in range(len(standing.curve)):
+            self._report(standing, epoch, progress)
+        return standing
+
+    def _after(self, standing: Standing, loss: float, held_out_loss: float) -> Standing:
+        values = self._values()
+        curve = [*standing.curve, (loss, held_out_loss)]
+        if held_out_loss < standing.best:
+            return Standing(values, values, held_out_loss, 0, curve)
+        return replace(standing, values=values, waited=standing.waited + 1, curve=curve)
+
+    def _report(self, standing: Standing, epoch: int, progress: Progress | None) -> None:
         if progress:
-            progress(epoch + 1, plan.epochs, {"loss": float(np.mean(losses)), "val_loss": held_out_loss})
-        waited += 1
-        if held_out_loss < best:
-            best, best_weights, waited = held_out_loss, network.get_weights(), 0
-        if waited >= plan.patience:
-            break
-    network.set_weights(best_weights)
+            loss, held_out_loss = standing.curve[epoch]
+            progress(epoch + 1, self._plan.epochs, {"loss": loss, "val_loss": held_out_loss})
+
+    def _held_out_loss(self, batch: Batch) -> float:
+        """Return the loss of the averaged weights; the network goes on with its own."""
+        own = self._network.get_weights()
+        self._optimizer.finalize_variable_values(self._network.trainable_variables)
+        inputs, targets = batch
+        parts = [slice(at, at + _HELD_OUT_AT_ONCE) for at in range(0, len(targets), _HELD_OUT_AT_ONCE)]
+        outputs = [self._network({name: values[at] for name, values in inputs.items()}, training=False) for at in parts]
+        self._network.set_weights(own)
+        return float(self._loss(targets, ops.concatenate(outputs)))
+
+    def _values(self) -> Values:
+        return [ops.convert_to_numpy(variable.value) for variable in self._variables()]
+
+    def _set(self, values: Values) -> None:
+        for variable, value in zip(self._variables(), values, strict=True):
+            variable.assign(value)
+
+    def _variables(self) -> list[Any]:
+        return [*self._network.variables, *self._optimizer.variables]
 
 
-def _step(network: keras.Model, batch: Batch, rate: float) -> float:
-    """Learn from one batch; return its loss."""
-    network.optimizer.learning_rate = rate
-    network.reset_metrics()
-    return float(network.train_on_batch(*batch))
+class _WarmUpCosine(schedules.LearningRateSchedule):
+    """A linear rise, half a cosine down, and the closing rate for all steps after that."""
+
+    def __init__(self, plan: Plan) -> None:
+        rise = max(round(_WARM_UP_SHARE * plan.steps), 1)
+        self._plan = plan
+        self._planned = schedules.CosineDecay(
+            _FIRST_RATE * plan.learning_rate,
+            max(plan.steps - rise, 1),
+            alpha=_LAST_RATE,
+            warmup_target=plan.learning_rate,
+            warmup_steps=rise,
+        )
+
+    def __call__(self, step: Tensor) -> Tensor:
+        closing = ops.cast(_CLOSING_RATE * self._plan.learning_rate, "float32")
+        return ops.where(step < self._plan.steps, self._planned(step), closing)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"plan": self._plan}
 
 
-def _loss(network: keras.Model, batch: Batch) -> float:
-    inputs, targets = batch
-    return float(masked_pinball(QUANTILES)(targets, network(inputs, training=False)))
-
-
-def _rate(plan: Plan, step: int) -> float:
-    """Return a step's learning rate: a linear rise, then half a cosine down."""
-    done = step / max(plan.epochs * plan.steps_per_epoch, 1)
-    if done < _WARM_UP_SHARE:
-        return plan.learning_rate * (_FIRST_RATE + (1 - _FIRST_RATE) * done / _WARM_UP_SHARE)
-    fall = (1 + math.cos(math.pi * (done - _WARM_UP_SHARE) / (1 - _WARM_UP_SHARE))) / 2
-    return plan.learning_rate * (_LAST_RATE + (1 - _LAST_RATE) * fall)
-
-
-def _held_out(windows: Windows, origin: int, seed: int) -> Batch:
-    """Return one window a series whose targets are the held-out tail."""
-    size = windows.panel.y.shape[0]
-    count = min(size, _HELD_OUT_WINDOWS)
-    series = np.sort(np.random.default_rng(seed).permutation(size)[:count])
-    origins = np.full(count, origin)
-    return windows.inputs(series, origins), windows.targets(series, origins, windows.panel.y.shape[1] - 1)
+def _optimizer(plan: Plan) -> keras.optimizers.AdamW:
+    averaging = {"use_ema": True, "ema_momentum": plan.averaging} if plan.averaging else {}
+    return keras.optimizers.AdamW(_WarmUpCosine(plan), weight_decay=plan.weight_decay, clipnorm=_CLIP_NORM, **averaging)

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -37,6 +37,8 @@ _LEAST_TOTAL = 0.02
 """Units a period below which no group's level falls."""
 _LEAST_SPREAD = 1e-6
 _EVERYTHING = "all items"
+_PRICE = "price_ratio"
+"""Name of the covariate that tells a price's log ratio to its mean before."""
 _STATE_FILE = "state.json"
 _BLAS_THREADS = 1
 """Matrices this small are several times slower on more."""
@@ -57,8 +59,9 @@ class CategorySarimax(Forecaster):
     """Regression with ARMA(1, 1) errors on each group's log total, shared out to the group's items.
 
     Regressors are the shared covariates (weekday or season of the year, holidays) and the group's mean of each
-    known covariate (displays, mailers, planned prices). Their effects are estimated first, shrunk by ridge; the
-    errors' parameters by maximum likelihood given them. Items take their recent share, moved by how demand answers
+    known covariate (displays, mailers, planned prices). A price that is known only after its period is carried on
+    over the horizon. Effects are estimated first, shrunk by ridge; the errors' parameters by maximum likelihood
+    given them. Items take their recent share, moved by how demand answers
     to their own covariates, and scatter about their mean as counts do. The panel must hold whole groups, the same
     in `fit` and `predict`, for shares to add up. (Harvey, Forecasting, Structural Time Series Models and the Kalman
     Filter, ch. 7; Duan, Smearing Estimate, JASA 78(383), 1983; top-down shares: Gross and Sohl, Journal of
@@ -74,6 +77,7 @@ class CategorySarimax(Forecaster):
     def fit(self, panel: Panel, *, warm_start: Self | None = None, progress: Progress | None = None) -> Self:
         """Estimate every group's parameters; `predict` only filters later observations with them."""
         del warm_start
+        panel = _with_price_ahead(panel)
         self._days = (panel.days[0], panel.days[-1])
         self._levels = Levels.of(panel, self._share_periods(panel))
         self._standard = _moments(panel)
@@ -99,6 +103,7 @@ class CategorySarimax(Forecaster):
         self._spread = CountSpread.of(panel.unique_id, series, panel.y[series, day], mean[series, day])
 
     def _predict(self, panel: Panel, horizon: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        panel = _with_price_ahead(panel)
         with threadpool_limits(_BLAS_THREADS):
             periods = panel.y.shape[1]
             moved = _away_from_recent(panel, self._share_periods(panel))[:, periods : periods + horizon]
@@ -222,6 +227,16 @@ class _Group:
     def units(self, log_total: NDArray[np.float64], smearing: float = 1.0) -> NDArray[np.float64]:
         """Return units for log totals."""
         return np.maximum(np.exp(np.minimum(log_total, _MOST_LOG_RISE)) * smearing - _OFFSET, 0) * self.level
+
+
+def _with_price_ahead(panel: Panel) -> Panel:
+    """Return the panel with the price among the known covariates, the last one ahead where none is planned."""
+    if _PRICE not in panel.past_names:
+        return panel
+    price = panel.past[:, :, panel.past_names.index(_PRICE), None]
+    ahead = np.repeat(price[:, -1:], panel.horizon, axis=1)
+    known = np.concatenate([panel.known, np.concatenate([price, ahead], axis=1)], axis=2)
+    return replace(panel, known=known, known_names=(*panel.known_names, _PRICE))
 
 
 def _moments(panel: Panel) -> NDArray[np.float64]:

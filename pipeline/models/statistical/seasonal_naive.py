@@ -2,16 +2,16 @@
 
 import json
 from pathlib import Path
-from statistics import NormalDist
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.candidates import SeasonalNaiveSettings
-from pipeline.models.base import QUANTILES, Forecaster, Progress
-from pipeline.models.levels import Levels, masked_quantiles, positions
+from pipeline.models.base import Forecaster, Progress
+from pipeline.models.levels import Levels
 from pipeline.models.rhythm import rhythm_of
+from pipeline.models.statistical.errors import ErrorQuantiles
 from pipeline.preprocess.panel import Panel
 
 __all__ = ["SeasonalNaive"]
@@ -19,7 +19,6 @@ __all__ = ["SeasonalNaive"]
 _ERRORS_FILE, _LEVELS_FILE = "errors.npz", "levels.json"
 _OWN_ERRORS = 56
 """Past errors from which on a series' own error quantiles are used alone."""
-_STANDARD_NORMAL = np.array([NormalDist().inv_cdf(level) for level in QUANTILES])
 
 
 class SeasonalNaive(Forecaster):
@@ -43,36 +42,29 @@ class SeasonalNaive(Forecaster):
         season = self.settings.season_periods or rhythm.season
         self._season = season if season < panel.y.shape[1] else 1
         self._levels = Levels.of(panel, rhythm.level)
-        level = self._levels.at_end(panel, rhythm.level)
+        level = self._levels.at_end(panel, rhythm.level)[:, None]
         seasons = range(1, -(-panel.horizon // self._season) + 1)
-        errors = [self._past_errors(panel, ahead) for ahead in seasons]
-        self._pooled = _pooled_quantiles(errors, level)
-        self._errors = np.stack(
-            [
-                _leaning(error, seen, pooled * level[:, None])
-                for (error, seen), pooled in zip(errors, self._pooled, strict=True)
-            ],
-            axis=1,
-        )
-        self._unique_id = panel.unique_id
+        errors = (self._past_errors(panel, ahead) for ahead in seasons)
+        relative = ((error / level, seen) for error, seen in errors)
+        self._errors = ErrorQuantiles.of(panel.unique_id, relative, lambda count: np.minimum(count / _OWN_ERRORS, 1))
         return self
 
     def _predict(self, panel: Panel, horizon: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         level = self._levels.at_end(panel, rhythm_of(panel).level)
         lead = np.arange(horizon)
         point = self._last_season(panel, level)[:, lead % self._season]
-        ahead = np.minimum(lead // self._season, self._errors.shape[1] - 1)
-        return point[..., None] + self._error_quantiles(panel, level)[:, ahead], point
+        errors = self._errors.of_series(panel.unique_id) * level[:, None, None]
+        ahead = np.minimum(lead // self._season, errors.shape[1] - 1)
+        return point[..., None] + errors[:, ahead], point
 
     def save(self, folder: Path) -> None:
         """Write the error quantiles as `.npz` and the levels as JSON."""
-        arrays = {"unique_id": self._unique_id, "errors": self._errors, "pooled": self._pooled}
-        np.savez(folder / _ERRORS_FILE, allow_pickle=False, season=self._season, **arrays)
+        np.savez(folder / _ERRORS_FILE, allow_pickle=False, season=self._season, **self._errors.arrays())
         (folder / _LEVELS_FILE).write_text(json.dumps(self._levels.as_json()), encoding="utf-8")
 
     def _restore(self, folder: Path) -> None:
         with np.load(folder / _ERRORS_FILE, allow_pickle=False) as arrays:
-            self._unique_id, self._errors, self._pooled = (arrays[name] for name in ("unique_id", "errors", "pooled"))
+            self._errors = ErrorQuantiles.from_arrays(arrays)
             self._season = int(arrays["season"])
         self._levels = Levels.from_json(json.loads((folder / _LEVELS_FILE).read_text(encoding="utf-8")))
 
@@ -92,27 +84,3 @@ class SeasonalNaive(Forecaster):
         newest = observed.argmax(axis=1)[:, None]
         value = np.take_along_axis(y, newest, axis=1)[:, 0]
         return np.where(observed.any(axis=1), value, level[:, None])
-
-    def _error_quantiles(self, panel: Panel, level: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return each series' error quantiles by seasons ahead `[S, seasons, Q]`; an unknown series has the pooled."""
-        row, known = positions(self._unique_id, panel.unique_id)
-        return np.where(known[:, None, None], self._errors[row], self._pooled * level[:, None, None])
-
-
-def _pooled_quantiles(
-    errors: list[tuple[NDArray[np.floating], NDArray[np.bool_]]], level: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Return quantiles of all series' errors relative to their levels, by seasons ahead `[seasons, Q]`."""
-    pooled = []
-    newest = _STANDARD_NORMAL
-    for error, seen in errors:
-        if seen.any():
-            newest = np.quantile((error / level[:, None])[seen], QUANTILES)
-        pooled.append(newest)
-    return np.stack(pooled)
-
-
-def _leaning(error: NDArray[np.floating], seen: NDArray[np.bool_], pooled: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return own error quantiles, leaning on the pooled ones the more the fewer errors there are `[S, Q]`."""
-    weight = np.minimum(seen.sum(axis=1) / _OWN_ERRORS, 1.0)[:, None]
-    return weight * masked_quantiles(error, seen, QUANTILES) + (1 - weight) * pooled

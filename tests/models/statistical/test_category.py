@@ -22,6 +22,42 @@ def test_items_add_up_to_their_group_and_follow_week_and_promotions(panel, make_
     assert mean[:, weekend].mean() > 1.2 * mean[:, ~weekend].mean()
 
 
+@pytest.fixture(scope="module")
+def elastic(make_panel):
+    """Items that sell half as much again for each tenth that their price falls."""
+    panel = make_panel(series=20, days=200, known=1, static=1)
+    rng = np.random.default_rng(0)
+    price = np.repeat(rng.uniform(-0.3, 0.1, (1, 22)), 10, axis=1).astype(np.float32)
+    price = np.repeat(price[:, :214], 20, axis=0)
+    demand = 12 * np.exp(-4 * price[:, :200])
+    return replace(panel, y=rng.poisson(demand).astype(np.float32)), price[..., None]
+
+
+def test_a_planned_price_moves_the_forecast(elastic, make_forecaster):
+    panel, price = elastic
+    cut, dear = price.copy(), price.copy()
+    cut[:, 200:], dear[:, 200:] = -0.3, 0.1
+    planned = replace(panel, known=price, known_names=("price_ratio",))
+    fitted = make_forecaster("category_sarimax").fit(planned)
+    cheap, high = (
+        fitted.predict(replace(planned, known=ahead), panel.last_day, 14).mean.sum() for ahead in (cut, dear)
+    )
+    assert 3 < cheap / high < 8
+
+
+def test_a_price_that_is_not_planned_is_carried_on(elastic, make_forecaster):
+    panel, price = elastic
+    history = price[:, :200].copy()
+    history[:, -1] = -0.3
+    told = replace(panel, past=history, past_names=("price_ratio",))
+    mean = make_forecaster("category_sarimax").fit(told).predict(told, panel.last_day, 14).mean
+    blind = replace(panel, past=history, past_names=("other",))
+    unaware = make_forecaster("category_sarimax").fit(blind).predict(blind, panel.last_day, 14).mean
+    expected = 20 * 14 * 12 * np.exp(-4 * -0.3)
+    assert mean.sum() == pytest.approx(expected, rel=0.25)
+    assert unaware.sum() < 0.75 * expected
+
+
 def test_groups_are_those_of_the_level(panel, make_panel, make_forecaster):
     two = make_panel(series=12, days=100, static=2)
     first = make_forecaster("category_sarimax").fit(two).predict(two, two.last_day, 7)
