@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.stage import StageReport
 
 __all__ = [
+    "DEFAULT_MODELS",
     "GPU_MODELS",
     "BuiltDags",
     "FoundMarkets",
@@ -37,6 +38,15 @@ __all__ = [
 
 GPU_MODELS = frozenset({"cnn_lstm", "gru", "lstm", "patch_transformer"})
 """Models that train in the pool and on the queue `gpu`; a test keeps this equal to `pipeline.candidates.NEURAL`."""
+
+DEFAULT_MODELS = {
+    "seasonal_naive": "seasonal_naive",
+    "ets": "ets",
+    "lightgbm": "lightgbm",
+    "perceptron": "perceptron",
+    "ensemble": "ensemble",
+}
+"""Candidate -> model of a market that names none; a test keeps this equal to `pipeline.candidates.DEFAULT`."""
 
 _LONGEST_RETRY_DELAY = timedelta(minutes=15)
 _LOG = logging.getLogger("trendmill")
@@ -155,7 +165,7 @@ def read_card(file: Path) -> MarketCard:
             about=_text(content.get("about", "")),
             timezone=_text(content.get("timezone", "UTC")),
             feeds=tuple(map(_text, content["feeds"].keys())),
-            models={_text(name): _text(settings["model"]) for name, settings in content["candidates"].items()},
+            models=_models(content.get("candidates")),
             frequency=_frequency(content.get("frequency", "D")),
             **{key: _SCHEDULE[key](value) for key, value in content.get("schedule", {}).items() if key in _SCHEDULE},
         )
@@ -170,6 +180,12 @@ def read_card(file: Path) -> MarketCard:
         msg = f"{file} needs a name such as 'my_shop' and a quoted time such as \"05:00\" in schedule.at; {_CHECK}"
         raise ValueError(msg)
     return card
+
+
+def _models(candidates: Mapping[str, Any] | None) -> dict[str, str]:
+    if candidates is None:
+        return DEFAULT_MODELS
+    return {_text(name): _text(settings["model"]) for name, settings in candidates.items()}
 
 
 def _text(value: object) -> str:

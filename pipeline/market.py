@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from pipeline.candidates import CandidateSettings, EnsembleSettings, with_members
+from pipeline.candidates import DEFAULT, CandidateSettings, EnsembleSettings, with_members
 from pipeline.errors import ConfigError
 from pipeline.feeds import FeedName
 from pipeline.settings import Settings
@@ -150,7 +150,10 @@ class Market(Settings):
     series: SeriesSettings = SeriesSettings()
     backtest: BacktestSettings = BacktestSettings()
     gate: GateSettings = GateSettings()
-    candidates: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], CandidateSettings] = Field(min_length=1)
+    candidates: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], CandidateSettings] = Field(
+        default_factory=lambda: with_members(DEFAULT), min_length=1, validate_default=True
+    )
+    """The forecasters that compete."""
     schedule: ScheduleSettings = ScheduleSettings()
     file: Path = Field(exclude=True)
     """Where this market was read from; relative source paths start from its folder."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.errors import ConfigError
 from pipeline.market import load_market, markets_dir
@@ -76,3 +77,14 @@ def test_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError, match=r"broken\.yaml"):
         load_market(file)
+
+
+def test_a_market_without_candidates_has_the_usual_ones(small_market: MarketWriter) -> None:
+    file = small_market()
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    del settings["candidates"]
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    market = load_market(file)
+    assert list(market.candidates) == ["seasonal_naive", "ets", "lightgbm", "perceptron", "ensemble"]
+    assert set(market.candidates["ensemble"].members) == {"ets", "lightgbm", "perceptron"}
+    assert market.baseline == "seasonal_naive"

@@ -1,5 +1,6 @@
 """What a market's YAML may say of its candidates: one settings class a forecaster, validated without importing it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -26,6 +27,7 @@ from pipeline.candidates.tabular import (
 )
 
 __all__ = [
+    "DEFAULT",
     "NEURAL",
     "ArimaSettings",
     "CandidateSettings",
@@ -56,8 +58,18 @@ NEURAL: frozenset[str] = frozenset({"cnn_lstm", "gru", "lstm", "patch_transforme
 """Models that train on the queue `gpu`."""
 
 
-def with_members(candidates: dict[str, Any]) -> dict[str, Any]:
-    """Return a market's candidates, as read from its YAML, with the settings of each ensemble's members filled in.
+DEFAULT: Mapping[str, Mapping[str, str]] = {
+    "seasonal_naive": {"model": "seasonal_naive"},
+    "ets": {"model": "ets"},
+    "lightgbm": {"model": "lightgbm"},
+    "perceptron": {"model": "perceptron"},
+    "ensemble": {"model": "ensemble"},
+}
+"""The candidates of a market that names none: cheap ones that err in different ways, and their average."""
+
+
+def with_members(candidates: Mapping[str, Any]) -> dict[str, Any]:
+    """Return candidates, as read from a market's YAML, with the settings of each ensemble's members filled in.
 
     Raises:
         ValueError: if an ensemble names something that is no other candidate, or another ensemble.
@@ -73,10 +85,10 @@ def _is_ensemble(given: Any) -> bool:  # noqa: ANN401 - as it comes from YAML
     return isinstance(given, dict) and given.get("model") == "ensemble"
 
 
-def _members(name: str, given: dict[str, Any], others: dict[str, Any]) -> Any:  # noqa: ANN401
-    wanted = given.get("members")
+def _members(name: str, ensemble: dict[str, Any], others: dict[str, Any]) -> Any:  # noqa: ANN401
+    wanted = ensemble.get("members")
     if wanted is None:
-        return others
+        return {name: given for name, given in others.items() if given.get("model") != "seasonal_naive"} or others
     if not isinstance(wanted, list):
         return wanted
     for member in wanted:

@@ -15,6 +15,6 @@ class EnsembleSettings(Settings):
 
     model: Literal["ensemble"]
     members: dict[str, MemberSettings] = Field(min_length=1)
-    """Names of other candidates of the market; all that are no ensembles where none is named."""
+    """Names of other candidates of the market; where none is named, all but the seasonal naive and ensembles."""
     picks: PositiveInt = 20
     """How often a member is picked, with repeats: weights are whole multiples of one part in so many."""

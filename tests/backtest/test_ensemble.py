@@ -48,9 +48,9 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Cycle:
     return cycle
 
 
-def test_an_ensemble_averages_every_other_candidate_and_comes_after_them(night: Cycle) -> None:
+def test_an_ensemble_averages_every_candidate_but_the_baseline_and_comes_after_them(night: Cycle) -> None:
     assert night.market.candidates_in_order == ("seasonal_naive", "trees", "category", "together")
-    assert set(night.market.candidates["together"].members) == {"seasonal_naive", "trees", "category"}
+    assert set(night.market.candidates["together"].members) == {"trees", "category"}
 
 
 def test_its_backtest_is_its_members_average_by_what_each_origin_knew(night: Cycle) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.candidates import NEURAL
+from pipeline.candidates import DEFAULT, NEURAL
 from pipeline.cycle import as_of_day, logical_date_of
 from pipeline.errors import ConfigError
 from pipeline.evaluate.promote import PromoteReport
@@ -81,7 +81,9 @@ def test_data_flows_in_the_order_of_the_stages(dag):
     for group in ("candidates", "neural"):
         assert before(f"{group}.backtest") == {"preprocess"}
         assert before(f"{group}.train") == {f"{group}.backtest"}
-    assert before("evaluate") == {"candidates.train", "neural.train"}
+    assert before("ensembles.backtest") == {"candidates.train", "neural.train"}
+    assert before("ensembles.train") == {"ensembles.backtest"}
+    assert before("evaluate") == {"candidates.train", "neural.train", "ensembles.train"}
     assert before("promote") == {"evaluate"}
     assert before("publish") == {"promote"}
     assert before("report") == {"publish"}
@@ -115,6 +117,17 @@ def test_a_market_without_neural_candidates_has_no_gpu_tasks(factory, tmp_path):
 
 def test_what_the_dag_assumes_equals_what_the_library_says(factory, tmp_path):
     assert factory.GPU_MODELS == NEURAL
+
+
+def test_a_market_that_names_no_candidates_has_the_librarys(factory, tmp_path):
+    assert {name: settings["model"] for name, settings in DEFAULT.items()} == factory.DEFAULT_MODELS
+    file = tmp_path / "bare.yaml"
+    file.write_text("name: bare\ntitle: Bare\nfeeds: {sales: {source: files}}\n", encoding="utf-8")
+    card = factory.read_card(file)
+    assert card.ensembles == ("ensemble",)
+    groups = factory.daily_cycle(card)
+    assert groups.get_task("ensembles.backtest").upstream_task_ids == {"candidates.train"}
+    assert "ensembles.train" in groups.get_task("evaluate").upstream_task_ids
     card, settings = read(factory, tmp_path), ScheduleSettings()
     for name in ScheduleSettings.model_fields:
         assert getattr(card, name) == getattr(settings, name), name
