@@ -31,15 +31,20 @@ def _cases(names, slow):
     ]
 
 
+KERAS = NEURAL | {"perceptron"}
+"""Forecasters that take seconds to import and to fit."""
 FITTED_ANEW = pytest.mark.parametrize(
-    "case", _cases(FORECASTERS, lambda name, _: name in NEURAL), indirect=True, scope="module"
+    "case",
+    _cases(FORECASTERS, lambda name, frequency: name in KERAS or frequency == "W"),
+    indirect=True,
+    scope="module",
 )
-"""Tests that fit again and again: for networks only in the slow lane."""
+"""Tests that fit again and again: for networks, and by the week, only in the slow lane."""
 CONSTANT, ZERO, GAPPY, NEW, STRANGER = range(5)
 """Positions of the peculiar series."""
 
 
-@pytest.fixture(scope="module", params=_cases(FORECASTERS, lambda name, frequency: name in NEURAL and frequency == "W"))
+@pytest.fixture(scope="module", params=_cases(FORECASTERS, _slow))
 def case(request) -> tuple[str, str]:
     return request.param
 
@@ -266,23 +271,29 @@ import sys
 from pathlib import Path
 import numpy as np
 from pipeline import models
-from pipeline.candidates import NEURAL
 from pipeline.preprocess.panel import Panel
 folder = Path(sys.argv[1])
 panel = Panel.load(folder / "panel")
-loaded = models.load(folder / "model")
-fitted = models.build(loaded.settings, loaded.seed).fit(panel)
-for name, model in (("loaded", loaded), ("fitted", fitted)):
-    np.save(folder / f"{name}.npy", model.predict(panel, panel.last_day, panel.horizon).quantiles)
+for place in sorted((folder / "models").iterdir()):
+    loaded = models.load(place)
+    fitted = models.build(loaded.settings, loaded.seed).fit(panel)
+    for kind, model in (("loaded", loaded), ("fitted", fitted)):
+        quantiles = model.predict(panel, panel.last_day, panel.horizon).quantiles
+        np.save(folder / f"{place.name}-{kind}.npy", quantiles)
 """
 
 
 @pytest.mark.slow
-def test_a_new_process_loads_and_fits_the_same(name, panel, make_forecaster, tmp_path):
-    model = make_forecaster(name).fit(panel)
+def test_a_new_process_loads_and_fits_the_same(make_panel, make_forecaster, tmp_path):
+    panel = make_panel()
     panel.save(tmp_path / "panel")
-    models.save(model, tmp_path / "model")
+    here = {}
+    for name in sorted(FORECASTERS):
+        model = make_forecaster(name).fit(panel)
+        models.save(model, tmp_path / "models" / name)
+        here[name] = model.predict(panel, panel.last_day, panel.horizon).quantiles
     subprocess.run([sys.executable, "-c", ELSEWHERE, str(tmp_path)], check=True, capture_output=True)
-    here = model.predict(panel, panel.last_day, panel.horizon).quantiles
-    np.testing.assert_array_equal(np.load(tmp_path / "loaded.npy"), here)
-    np.testing.assert_array_equal(np.load(tmp_path / "fitted.npy"), here)
+    for name, quantiles in here.items():
+        for kind in ("loaded", "fitted"):
+            there = np.load(tmp_path / f"{name}-{kind}.npy")
+            np.testing.assert_array_equal(there, quantiles, err_msg=f"{name}, {kind}")
