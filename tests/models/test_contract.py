@@ -33,12 +33,13 @@ def _cases(names, slow):
 
 KERAS = NEURAL | {"perceptron"}
 """Forecasters that take seconds to import and to fit."""
-FITTED_ANEW = pytest.mark.parametrize(
-    "case",
-    _cases(FORECASTERS, lambda name, frequency: name in KERAS or frequency == "W"),
-    indirect=True,
-    scope="module",
-)
+
+
+def _slow(name, frequency):
+    return name in KERAS or frequency == "W"
+
+
+FITTED_ANEW = pytest.mark.parametrize("case", _cases(FORECASTERS, _slow), indirect=True, scope="module")
 """Tests that fit again and again: for networks, and by the week, only in the slow lane."""
 CONSTANT, ZERO, GAPPY, NEW, STRANGER = range(5)
 """Positions of the peculiar series."""
